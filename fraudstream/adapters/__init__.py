@@ -1,0 +1,3 @@
+"""
+Everything that speaks to a server; vendor types and errors stop here.
+"""

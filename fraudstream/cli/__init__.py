@@ -1,0 +1,3 @@
+"""
+The console command: options and environment in, exit code out.
+"""

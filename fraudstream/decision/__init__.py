@@ -1,0 +1,3 @@
+"""
+Evidence and policy in, outcome and reasons out; pure.
+"""

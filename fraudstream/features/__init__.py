@@ -1,0 +1,3 @@
+"""
+Feature definitions, entity records and the kernel that turns states into numbers; pure.
+"""

@@ -1,0 +1,3 @@
+"""
+Where transactions come from: files, standard input, a synthetic stream.
+"""

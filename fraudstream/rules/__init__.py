@@ -1,0 +1,3 @@
+"""
+The rule language, its checker and its evaluators; pure.
+"""

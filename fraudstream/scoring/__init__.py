@@ -1,0 +1,3 @@
+"""
+The model: features in, fraud probability and reasons out; pure.
+"""

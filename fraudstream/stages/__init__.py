@@ -1,0 +1,3 @@
+"""
+One straight road per consumer group: batch in, commit out.
+"""

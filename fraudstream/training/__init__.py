@@ -1,0 +1,3 @@
+"""
+History to model: replay, train, evaluate, export.
+"""
