@@ -1,0 +1,79 @@
+"""
+What must hold between settings, or beyond what a type can say.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fraudstream.domain.currency import EXPONENTS
+from fraudstream.settings.declared import BOTH_DECIDING_GROUPS, CATALOGUE, GROUPS, Settings
+
+#: What each channel cannot do without.
+_CHANNEL_NEEDS: dict[str, tuple[str, ...]] = {
+    "slack": ("slack_bot_token", "slack_channel"),
+    "email": ("smtp_host", "smtp_from", "smtp_to"),
+    "webhook": ("webhook_url",),
+}
+
+
+def misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
+    """
+    Yield what is wrong between settings, or beyond what a type can say, and which settings it is about.
+    """
+    for group in settings.groups:
+        if group not in GROUPS:
+            known = (*GROUPS, BOTH_DECIDING_GROUPS)
+            yield f"consumer_group {group!r} is unknown; known are {', '.join(known)}", ["consumer_group"]
+        if group in {"recorder", "labels"} and not settings.postgres_url:
+            yield f"group {group} needs POSTGRES_URL", ["consumer_group", "postgres_url"]
+    if settings.currency not in EXPONENTS:
+        hint = did_you_mean(settings.currency.upper(), EXPONENTS)
+        yield f"currency {settings.currency!r} is no ISO 4217 code{hint}", ["currency"]
+    if not _is_zone(settings.time_zone):
+        yield f"time_zone {settings.time_zone!r} is no IANA time zone, such as Europe/Berlin", ["time_zone"]
+    if settings.redis_timeout_s * 1000 < 2 * settings.block_ms:
+        text = f"redis_timeout_s {settings.redis_timeout_s:g} must be at least twice block_ms {settings.block_ms}"
+        yield text, ["redis_timeout_s", "block_ms"]
+    if not settings.heartbeat_life_s <= settings.claim_idle_s <= settings.hard_idle_s:
+        text = "heartbeat_life_s must not be longer than claim_idle_s, nor that longer than hard_idle_s"
+        yield text, ["heartbeat_life_s", "claim_idle_s", "hard_idle_s"]
+    yield from _tls_misfits(settings)
+    yield from _alert_misfits(settings)
+
+
+def _tls_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
+    files = ["redis_ca_file", "redis_cert_file", "redis_key_file"]
+    if any(getattr(settings, name) for name in files) and not settings.redis_url.startswith(("rediss://", "redis+")):
+        yield "certificates for Redis are set, but REDIS_URL does not begin with rediss://", ["redis_url", *files]
+    if (settings.redis_cert_file is None) != (settings.redis_key_file is None):
+        yield "redis_cert_file and redis_key_file must be set together", files[1:]
+
+
+def _alert_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
+    for channel in settings.alert_channels:
+        for name in _CHANNEL_NEEDS.get(channel, ()):
+            if not getattr(settings, name):
+                yield f"alert channel {channel} needs {CATALOGUE[name].variables[0]}", ["alert_channels", name]
+    if settings.smtp_username and not settings.smtp_password:
+        yield "smtp_username is set without smtp_password", ["smtp_username", "smtp_password"]
+    if settings.smtp_password and not settings.smtp_starttls:
+        yield "smtp_password would travel in clear: smtp_starttls must not be false", ["smtp_password", "smtp_starttls"]
+
+
+def _is_zone(name: str) -> bool:
+    if name == "UTC":  # slim images carry no zone data, and need none for this
+        return True
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """
+    Return a hint to append to a sentence, empty when nothing known is close.
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
