@@ -4,7 +4,7 @@ What the fleet needs from a distance, as contracts: streams, decisions, channels
 Nothing here knows a vendor. Every contract says what may be called twice, what blocks, and what is left behind on an error.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -82,6 +82,181 @@ class Stage(Protocol):
     async def give_up(self, delivery: Delivery, error: str) -> Handled:
         """
         End a delivery that failed too often: leave a letter, and whatever keeps others from waiting for it.
+        """
+        ...
+
+
+class TransactionStream(Protocol):
+    """
+    One stream as one consumer of one group sees it.
+
+    Every method raises ``StreamUnavailable`` when Redis is away: assume nothing then; everything may be called again.
+    """
+
+    @property
+    def name(self) -> str:
+        """
+        The full name of the stream.
+        """
+        ...
+
+    @property
+    def group(self) -> str:
+        """
+        The name of the consumer group.
+        """
+        ...
+
+    async def open(self) -> None:
+        """
+        Make sure that the group exists, from the very first entry on.
+        """
+        ...
+
+    async def read(self, count: int, block_ms: int) -> list[Delivery]:
+        """
+        Return new entries, waiting at most ``block_ms`` for the first. Never cancel this call: the reply would be stranded.
+        """
+        ...
+
+    async def stranded(self, in_hand: Collection[bytes], idle_ms: int) -> list[Delivery]:
+        """
+        Return entries that are ours by the books, idle for so long, and not in hand: their reply was lost on the way.
+        """
+        ...
+
+    async def due(self, count: int) -> list[Delivery]:
+        """
+        Take entries whose delay (``later``) is over; a suspect comes alone.
+        """
+        ...
+
+    async def claim(self, count: int) -> list[Delivery]:
+        """
+        Take entries of consumers that are gone, from where the last call stopped looking; a suspect comes alone.
+        """
+        ...
+
+    async def later(self, entry_id: bytes, delay_s: float) -> bool:
+        """
+        Give an entry back, to be taken up again after a delay by anybody; False when it was no longer ours.
+        """
+        ...
+
+    async def bury(self, letter: Letter) -> bool:
+        """
+        Write a dead letter, once per entry and part, while the entry is ours; True when this call wrote it.
+        """
+        ...
+
+    async def entomb(self, entry_id: bytes) -> bool:
+        """
+        Write the dead letter of an entry whose body was trimmed before anybody worked it; True when this call wrote it.
+        """
+        ...
+
+    async def acknowledge(self, entry_ids: Sequence[bytes]) -> None:
+        """
+        Tell Redis that the effects of these entries are durable.
+        """
+        ...
+
+    async def hand_back(self, entry_ids: Sequence[bytes]) -> None:
+        """
+        Give back entries that were not worked, so that others take them at once; counts no delivery.
+        """
+        ...
+
+    async def leave(self) -> None:
+        """
+        Stop beating, and forget this consumer if it holds nothing.
+        """
+        ...
+
+
+class Heart(Protocol):
+    """
+    The sign of life of one consumer; called from a thread of its own.
+    """
+
+    def beat(self, in_hand: Sequence[bytes]) -> list[bytes]:
+        """
+        Extend our life and keep the entries in hand from being claimed; return those that are no longer ours.
+
+        Raises:
+            StreamUnavailable: Nothing was extended, or we cannot know.
+        """
+        ...
+
+    def close(self) -> None:
+        """
+        Close the connection; called once, last.
+        """
+        ...
+
+
+class OverdueSource(Protocol):
+    """
+    The entries of a lagging group that others have waited for long enough.
+    """
+
+    async def overdue(self, count: int) -> tuple[list[Delivery], bool]:
+        """
+        Take entries over in the lagging group, without counting a delivery; True when more are due at once.
+        """
+        ...
+
+
+class FleetReport(Protocol):
+    """
+    What the runtime tells about itself; every method returns at once and never raises.
+    """
+
+    def ticked(self) -> None:
+        """
+        The loop is alive.
+        """
+        ...
+
+    def read(self, entries: int) -> None:
+        """
+        One read returned so many entries.
+        """
+        ...
+
+    def reclaimed(self, entries: int) -> None:
+        """
+        So many entries were taken over from consumers that are gone.
+        """
+        ...
+
+    def in_hand(self, entries: int) -> None:
+        """
+        So many entries are being worked on.
+        """
+        ...
+
+    def finished(self, entries: int, outcome: str) -> None:
+        """
+        So many entries are over and done with: scored, invalid, duplicate, failed or dead_lettered.
+        """
+        ...
+
+    def retried(self, reason: str, error: str, *, entries: int, pause_s: float) -> None:
+        """
+        Work will be tried again: ``reason`` is unavailable (a server is away) or failed (a delivery is at fault).
+        """
+        ...
+
+    def buried(self, letter: Letter) -> None:
+        """
+        A dead letter was written.
+        """
+        ...
+
+    def changed(self, state: str) -> None:
+        """
+        The worker is now starting, running, draining or stopped.
         """
         ...
 

@@ -1,0 +1,20 @@
+#!lua flags=allow-oom
+-- due: take the entries whose delay is over.
+-- KEYS  1 stream, 2 retry zset   ARGV  1 group, 2 consumer, 3 count
+-- Reply: {id, deliveries, fields} per entry
+local t = redis.call('TIME')
+local out = {}
+for _, id in ipairs(redis.call('ZRANGE', KEYS[2], '-inf', t[1] * 1000 + math.floor(t[2] / 1000), 'BYSCORE', 'LIMIT', 0, ARGV[3])) do
+  local p = redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)
+  if out[1] and p[1] and p[1][4] > 1 then break end                    -- a suspect travels alone
+  redis.call('ZREM', KEYS[2], id)
+  if #p == 1 and p[1][2] == '__retry__' then
+    local c = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id)
+    if c[1] then out[#out + 1] = {id, p[1][4] + 1, c[1][2]}
+    else
+      redis.call('XACK', KEYS[1], ARGV[1], id)
+      out[#out + 1] = {id, p[1][4] + 1, false}
+    end
+  end
+end
+return out

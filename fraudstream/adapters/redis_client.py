@@ -1,0 +1,171 @@
+"""
+Connections to Redis or Valkey with every setting pinned, and the one place that translates the client's errors.
+
+The client's defaults retry commands by themselves, which doubles writes and strands reads; see docs/reliability.md.
+"""
+
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import (
+    ConnectionError as RedisConnectionError,
+)
+from redis.exceptions import (
+    TimeoutError as RedisTimeoutError,
+)
+from redis.retry import Retry
+
+from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
+
+#: Longest time that a reply may take, in seconds; a blocking read waits at most half of it.
+SOCKET_TIMEOUT_S = 5.0
+_AWAY = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    ReadOnlyError,
+    ClusterDownError,
+    MasterDownError,
+    TryAgainError,
+    OutOfMemoryError,
+    OSError,
+)
+#: Beginnings of error replies that pass by themselves.
+_PASSING = tuple(
+    [
+        "LOADING",
+        "BUSY",
+        "UNBLOCKED",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "NOREPLICAS",
+        "MISCONF",
+        "OOM",
+        "READONLY",
+        "NOSCRIPT",
+    ]
+)
+
+
+class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Where Redis is, and how to trust it.
+
+    ``url`` is ``redis://`` or ``rediss://``; the files are PEM, empty for the system's own.
+    """
+
+    url: str
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
+
+    def options(self) -> dict[str, Any]:
+        """
+        Return the connection settings that both kinds of client share.
+
+        Raises:
+            InvalidSettings: A certificate file is named that does not exist.
+        """
+        options: dict[str, Any] = {
+            "protocol": 2,
+            "decode_responses": False,
+            "retry_on_error": [],
+            "socket_timeout": SOCKET_TIMEOUT_S,
+            "socket_connect_timeout": 2.0,
+            "health_check_interval": 0,
+        }
+        if not self.url.startswith("unix://"):
+            options["socket_keepalive"] = True
+            options["socket_keepalive_options"] = {socket.TCP_KEEPIDLE: 30, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3}
+        for name, path in (("ssl_ca_certs", self.ca_file), ("ssl_certfile", self.cert_file), ("ssl_keyfile", self.key_file)):
+            if path and not Path(path).is_file():
+                raise InvalidSettings(f"{name}: no file {path!r}; name the PEM file, or leave the setting empty")
+            if path and self.url.startswith("rediss://"):
+                options[name] = path
+        return options
+
+    def reader(self) -> Redis:
+        """
+        Return a client with one connection of its own, for blocking reads.
+        """
+        return Redis.from_url(self.url, single_connection_client=True, retry=AsyncRetry(NoBackoff(), 0), **self.options())
+
+    def commands(self, connections: int = 16) -> Redis:
+        """
+        Return a client over a pool that waits for a free connection.
+        """
+        pool = BlockingConnectionPool.from_url(
+            self.url, max_connections=connections, timeout=2.0, retry=AsyncRetry(NoBackoff(), 0), **self.options()
+        )
+        return Redis.from_pool(pool)
+
+    def blocking(self) -> "redis.Redis":
+        """
+        Return a client for a thread.
+        """
+        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), **self.options())
+
+
+def is_no_group(exc: BaseException) -> bool:
+    """
+    Say whether a consumer group is gone: the server was flushed, or a failover lost it.
+    """
+    return isinstance(exc, ResponseError) and "NOGROUP" in str(exc)
+
+
+def is_no_script(exc: BaseException) -> bool:
+    """
+    Say whether the server has forgotten a script: it was restarted.
+    """
+    return isinstance(exc, NoScriptError) or (isinstance(exc, ResponseError) and str(exc).startswith("NOSCRIPT"))
+
+
+def is_passing(exc: BaseException) -> bool:
+    """
+    Say whether an error ends by itself, so that the same command may succeed later.
+    """
+    return isinstance(exc, _AWAY) or (isinstance(exc, ResponseError) and (str(exc).startswith(_PASSING) or is_no_group(exc)))
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """
+    Turn the client's passing errors into ``StreamUnavailable``; a wrong command or a broken key stays an error of ours.
+    """
+    try:
+        yield
+    except (RedisError, OSError) as exc:
+        if is_passing(exc):
+            raise StreamUnavailable(f"{what}: {exc}") from exc
+        raise
+
+
+@asynccontextmanager
+async def connected(address: RedisAddress, connections: int = 16) -> AsyncIterator[Redis]:
+    """
+    Lend a pooled client and close it afterwards.
+    """
+    client = address.commands(connections)
+    try:
+        yield client
+    finally:
+        await client.aclose()
+        await client.connection_pool.disconnect()

@@ -1,0 +1,83 @@
+"""
+Every key and stream name, built in this one place from (partition, kind, id).
+
+In partitioned mode every name of a partition carries the same hash tag, so that each script touches one slot.
+"""
+
+import msgspec
+
+RAW, DECISIONS, FRAUD, DLQ, LABELS = (f"transactions:{kind}" for kind in ("raw", "decisions", "fraud", "dlq", "labels"))
+UNDELIVERABLE = "alerts:undeliverable"
+
+#: The groups that must have acknowledged an entry before the janitor may drop it, by stream.
+GROUPS: dict[str, tuple[str, ...]] = {
+    RAW: ("fraud-check", "ml-scoring"),
+    DECISIONS: ("recorder",),
+    FRAUD: ("alerter",),
+    LABELS: ("labels",),
+}
+#: The stream that each group reads.
+STREAM_OF: dict[str, str] = {group: stream for stream, groups in GROUPS.items() for group in groups}
+#: First byte of a verdict's record.
+GROUP_BYTE: dict[str, bytes] = {"fraud-check": b"F", "ml-scoring": b"M"}
+#: The group that the other verdict comes from.
+OTHER_GROUP: dict[str, str] = {"fraud-check": "ml-scoring", "ml-scoring": "fraud-check"}
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """
+    The names of one partition; ``tag`` is empty when there is only one, else for example ``{p03}``.
+    """
+
+    tag: str = ""
+
+    def stream(self, name: str) -> str:
+        """
+        Return a stream of this partition.
+        """
+        return f"{name}:{self.tag}" if self.tag else name
+
+    def _key(self, kind: str, rest: str) -> str:
+        return f"{kind}:{self.tag}:{rest}" if self.tag else f"{kind}:{rest}"
+
+    def prefix(self, kind: str) -> str:
+        """
+        Return what every key of a kind begins with (``txn``, ``log``, ``ring``): the caller appends the id.
+        """
+        return self._key(kind, "")
+
+    def txn(self, transaction_id: str) -> str:
+        """
+        Where a transaction stands.
+        """
+        return self._key("txn", transaction_id)
+
+    def waiting(self, group: str) -> str:
+        """
+        Ranges of entries whose other verdict is there and this group's is missing.
+        """
+        return self._key("waiting", group)
+
+    def heartbeat(self, group: str, stream: str) -> str:
+        """
+        Consumers of a group and when their life runs out.
+        """
+        return self._key("heartbeat", group if STREAM_OF.get(group) == stream else f"{group}:{stream}")
+
+    def retry(self, group: str, stream: str) -> str:
+        """
+        Entries that were given back and when they are due again.
+        """
+        return self._key("retry", group if STREAM_OF.get(group) == stream else f"{group}:{stream}")
+
+    def dead(self, stream: str, part: str) -> str:
+        """
+        The mark that a dead letter exists; ``part`` is the entry id, or a transaction id inside an entry.
+        """
+        return self._key("dead", f"{stream}:{part}")
+
+    def alert(self, transaction_id: str) -> str:
+        """
+        Which channels are settled for a flagged transaction.
+        """
+        return self._key("alert", transaction_id)

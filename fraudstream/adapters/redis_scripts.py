@@ -1,0 +1,92 @@
+"""
+The Lua scripts, and how they are called: by hash, in one pipeline, loaded again when a restarted server has forgotten them.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import redis
+from redis.asyncio import Redis
+
+from fraudstream.adapters.redis_client import is_no_script
+
+_FOLDER = Path(__file__).parent / "lua"
+
+#: One argument on the wire.
+Argument = bytes | str | int | float
+
+
+class Script(msgspec.Struct, frozen=True):
+    """
+    One script: its text and the SHA-1 that the server knows it by.
+    """
+
+    text: str
+    sha: str
+
+
+class Call(msgspec.Struct, frozen=True):
+    """
+    One call of a script with its keys and arguments.
+    """
+
+    script: Script
+    keys: Sequence[Argument]
+    args: Sequence[Argument]
+
+    def command(self) -> list[Argument]:
+        """
+        Return the words of the command.
+        """
+        return ["EVALSHA", self.script.sha, len(self.keys), *self.keys, *self.args]
+
+
+def _load(name: str) -> Script:
+    text = (_FOLDER / f"{name}.lua").read_text(encoding="utf-8")
+    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+TOUCH, COMPLETE, OVERDUE = _load("touch"), _load("complete"), _load("overdue")
+CLAIM, LATER, DUE, RENEW, LEAVE, HAND_BACK = (_load(name) for name in ("claim", "later", "due", "renew", "leave", "hand_back"))
+DEAD, TOMBSTONE, SETTLE, TRIM = (_load(name) for name in ("dead", "tombstone", "settle", "trim"))
+
+
+async def run(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> list[Any]:
+    """
+    Send scripts and plain commands in one round trip and return their replies in order.
+
+    Raises:
+        redis.RedisError: The first error among the replies.
+    """
+    replies = await _send(client, commands)
+    if any(is_no_script(reply) for reply in replies):
+        for text in {command.script.text for command in commands if isinstance(command, Call)}:
+            await client.execute_command("SCRIPT", "LOAD", text)
+        replies = await _send(client, commands)
+    for reply in replies:
+        if isinstance(reply, Exception):
+            raise reply
+    return replies
+
+
+async def _send(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*(command.command() if isinstance(command, Call) else command))
+    return await pipeline.execute(raise_on_error=False)
+
+
+def run_blocking(client: "redis.Redis", call: Call) -> Any:
+    """
+    Call one script from a thread.
+    """
+    try:
+        return client.execute_command(*call.command())
+    except redis.RedisError as exc:
+        if not is_no_script(exc):
+            raise
+        client.execute_command("SCRIPT", "LOAD", call.script.text)
+        return client.execute_command(*call.command())

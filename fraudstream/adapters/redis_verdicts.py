@@ -1,0 +1,289 @@
+"""
+Entity states that move once, verdicts that join once, stepping in: the protocol's scripts, called in batches.
+"""
+
+import itertools
+import os
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+from redis.asyncio import Redis
+
+from fraudstream.adapters.redis_client import translated
+from fraudstream.adapters.redis_clock import RedisClock
+from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, GROUP_BYTE, OTHER_GROUP, Keys
+from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, TOUCH, Argument, Call, run
+from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_decision, encode_verdict
+from fraudstream.domain.decision import Outcome
+from fraudstream.domain.transaction import Transaction
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.kernel import Records, States
+from fraudstream.fleet.ports import Delivery
+from fraudstream.stages.ports import Answer, Completed, Completion, Place, Touched
+
+#: Most items of one script call: longer scripts keep everybody else waiting.
+CALL_ITEMS = 128
+#: Bound on the scan of our own pending entries inside ``complete``.
+_PENDING_SCAN = 100_000
+#: Keys whose daily refresh we remember; beyond it the memory is cleared, which costs an EXPIRE each and nothing else.
+_REMEMBERED_KEYS = 200_000
+_DAY_MS = 86_400_000
+_ITEM = struct.Struct("<dd")
+_PLACES = {b"T": Place.FIRST, b"t": Place.AGAIN, b"L": Place.LATE, b"D": Place.DUPLICATE, b"d": Place.GONE}
+_ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
+#: The low bits of a record's flag byte.
+_OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.BLOCK: b"\x03"}
+
+
+class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The times of the protocol: ``horizon_s`` bounds deduplication (0 = off), ``deadline_ms`` is how long a first verdict waits.
+    """
+
+    horizon_s: int = 3600
+    deadline_ms: int = 250
+    grace_ms: int = 250
+
+    @property
+    def record_ttl_s(self) -> int:
+        """
+        How long the record of a decided transaction lives; the proof of the protocol needs horizon + 300 s.
+        """
+        return (self.horizon_s or 3600) + 300
+
+
+def _chunks(length: int) -> Iterator[range]:
+    return (range(start, min(start + CALL_ITEMS, length)) for start in range(0, length, CALL_ITEMS))
+
+
+class _StateKeys:
+    """
+    The keys of the entity states behind a feature set.
+    """
+
+    def __init__(self, features: FeatureSet, keys: Keys) -> None:
+        self.log_prefixes = {kind: f"{keys.prefix('log')}{features.log_layout}:{kind}:" for kind in features.logs}
+        self.ring_prefixes = {kind: f"{keys.prefix('ring')}{features.ring_layout}:{kind}:" for kind in features.rings}
+
+    def columns(self, prefixes: dict[str, str], records: Records) -> list[list[str | None]]:
+        """
+        Return, per kind, the key of each row; None where the transaction lacks the entity.
+        """
+        return [
+            [None if entity is None else prefix + entity for entity in records.entities[kind]]
+            for kind, prefix in prefixes.items()
+        ]
+
+
+class RedisEntityStore:
+    """
+    ``EntityStore`` of one group: ``touch`` and the read of the states share one round trip.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        stream: str,
+        group: str,
+        features: FeatureSet,
+        keys: Keys,
+        options: LedgerOptions,
+        clock: RedisClock,
+    ) -> None:
+        self._client = client
+        self._features = features
+        self._state_keys = _StateKeys(features, keys)
+        self._txn = keys.prefix("txn")
+        self._stream = stream
+        self._clock = clock
+        self._day = 0
+        self._refreshed: set[str] = set()
+        size, cap = features.record_size, features.log_cap_records
+        self._head: list[Argument] = [
+            group, GROUP_BYTE[group], options.horizon_s * 1000, features.state_ttl_s, cap * size, max(1, cap // 4) * size,
+            len(features.logs), len(features.rings), size,
+        ]  # fmt: skip
+        for resolution_ms, offset, slots in features.ring_resolutions if features.rings else ():
+            self._head += [resolution_ms, offset, slots]
+        self._head.append("|")
+
+    async def touch(self, entry_ids: Sequence[bytes], transactions: Sequence[Transaction], records: Records) -> Touched:
+        """
+        Move and read; see the port.
+        """
+        logs = self._state_keys.columns(self._state_keys.log_prefixes, records)
+        rings = self._state_keys.columns(self._state_keys.ring_prefixes, records)
+        items = [
+            (entry_id, self._txn + transaction.transaction_id)
+            for entry_id, transaction in zip(entry_ids, transactions, strict=True)
+        ]
+        commands: list[Call | list[Argument]] = [
+            self._call(chunk, items, records, logs, rings) for chunk in _chunks(len(items))
+        ]
+        wanted = list({key for column in (*logs, *rings) for key in column if key is not None})
+        with translated("touch"):
+            replies = await run(self._client, [*commands, ["MGET", *wanted]] if wanted else commands)
+        found: dict[str | None, bytes] = {None: b""}
+        if wanted:
+            found.update(zip(wanted, (value or b"" for value in replies[-1]), strict=True))
+        answers: list[bytes] = [answer for reply in replies[: len(commands)] for answer in reply]
+        return Touched(
+            places=[_PLACES.get(answer, Place.OTHER) for answer in answers],
+            others={i: decode_verdict(answer) for i, answer in enumerate(answers) if answer not in _PLACES},
+            states=States(
+                logs={kind: [found[key] for key in column] for kind, column in zip(self._features.logs, logs, strict=True)},
+                rings={kind: [found[one] for one in column] for kind, column in zip(self._features.rings, rings, strict=True)},
+            ),
+        )
+
+    def _call(
+        self,
+        chunk: range,
+        items: Sequence[tuple[bytes, str]],
+        records: Records,
+        logs: Sequence[Sequence[str | None]],
+        rings: Sequence[Sequence[str | None]],
+    ) -> Call:
+        keys: list[Argument] = [self._stream]
+        args = list(self._head)
+        for i in chunk:
+            entry_id, txn = items[i]
+            own = [column[i] for column in logs]
+            keys.append(txn)
+            keys += [key or txn for key in own]
+            keys += [column[i] or txn for column in rings]
+            item = _ITEM.pack(float(records.occurred_s[i]) * 1000, records.amounts[i])
+            args += (entry_id, item + self._refresh(own) + records.packed[i])
+        return Call(TOUCH, keys, args)
+
+    def _refresh(self, keys: Sequence[str | None]) -> bytes:
+        """
+        Say whether the life of these logs is to be extended: for the first event of each day that this process sees of them.
+        """
+        day = self._clock.now_ms() // _DAY_MS
+        if day != self._day or len(self._refreshed) > _REMEMBERED_KEYS:
+            self._day = day
+            self._refreshed.clear()
+        fresh = [key for key in keys if key is not None and key not in self._refreshed]
+        self._refreshed.update(fresh)
+        return b"1" if fresh else b"0"
+
+
+class RedisVerdictLedger:
+    """
+    ``VerdictLedger`` of one group and consumer.
+    """
+
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        stream: str,
+        group: str,
+        consumer: str,
+        features: FeatureSet,
+        keys: Keys,
+        options: LedgerOptions,
+        clock: RedisClock,
+    ) -> None:
+        self._client = client
+        self._features = features
+        self._state_keys = _StateKeys(features, keys)
+        self._clock = clock
+        self._txn = keys.prefix("txn")
+        self._group_byte = GROUP_BYTE[group]
+        self._streams: list[Argument] = [stream, keys.stream(DECISIONS), keys.stream(FRAUD), keys.waiting(OTHER_GROUP[group])]
+        self._head: list[Argument] = [group, self._group_byte, consumer, options.record_ttl_s, options.deadline_ms]
+        self._process = os.urandom(4)
+        self._writes = itertools.count()
+
+    async def complete(self, completions: Sequence[Completion], records: Records) -> Completed:
+        """
+        Note or join; see the port.
+        """
+        calls = [self._call([completions[i] for i in chunk], records) for chunk in _chunks(len(completions))]
+        with translated("complete"):
+            replies = await run(self._client, calls)
+        now_ms = int(replies[-1][0])
+        self._clock.observe(now_ms)
+        answers: list[bytes] = [answer for reply in replies for answer in reply[1:]]
+        return Completed(
+            now_ms=now_ms,
+            answers=[_ANSWERS.get(answer, Answer.OTHER) for answer in answers],
+            others={i: decode_verdict(answer) for i, answer in enumerate(answers) if answer not in _ANSWERS},
+        )
+
+    def _call(self, completions: Sequence[Completion], records: Records) -> Call:
+        keys = list(self._streams)
+        marked: list[Argument] = []
+        args: list[Argument] = [
+            *self._head, completions[0].entry_id, completions[-1].entry_id, _PENDING_SCAN,
+            len(completions), len(self._features.logs), self._features.record_size, self._features.flag_offset,
+        ]  # fmt: skip
+        for completion in completions:
+            txn = self._txn + completion.transaction_id
+            marks = self._marks(completion, records)
+            keys.append(txn)
+            if marks:
+                marked += self._logs(completion.row, txn, records)
+            decision = completion.decision
+            args += (
+                completion.entry_id,
+                completion.transaction_id,
+                encode_verdict(self._record(completion)),
+                completion.basis,
+                b"" if decision is None else encode_decision(decision),
+                b"1" if decision is not None and decision.flagged else b"0",
+                marks,
+            )
+        return Call(COMPLETE, [*keys, *marked], args)
+
+    def _record(self, completion: Completion) -> VerdictRecord:
+        return VerdictRecord(
+            group=self._group_byte,
+            write_id=self._process + struct.pack("<I", next(self._writes) & 0xFFFFFFFF),
+            feature_set=completion.feature_set,
+            vector=completion.vector,
+            verdict=completion.verdict,
+        )
+
+    def _marks(self, completion: Completion, records: Records) -> bytes:
+        """
+        Return what to set in the transaction's own records, where a feature looks at past outcomes and this one is flagged.
+        """
+        if not self._features.reads_outcome or completion.decision is None or not completion.decision.flagged:
+            return b""
+        return struct.pack("<Q", int(records.hashes[completion.row])) + _OUTCOME_FLAGS[completion.decision.outcome]
+
+    def _logs(self, row: int, txn: str, records: Records) -> list[Argument]:
+        prefixes = self._state_keys.log_prefixes
+        entities = [(prefix, records.entities[kind][row]) for kind, prefix in prefixes.items()]
+        return [txn if entity is None else prefix + entity for prefix, entity in entities]
+
+
+class RedisOverdue:
+    """
+    ``OverdueSource`` of a lagging group.
+    """
+
+    def __init__(self, client: Redis, *, stream: str, group: str, consumer: str, keys: Keys, options: LedgerOptions) -> None:
+        self._client = client
+        self._keys = (stream, keys.waiting(group))
+        self._head = (group, consumer, options.grace_ms)
+
+    async def overdue(self, count: int) -> tuple[list[Delivery], bool]:
+        """
+        Take over what is overdue; see the port.
+        """
+        with translated("overdue"):
+            (reply,) = await run(self._client, [Call(OVERDUE, self._keys, (*self._head, min(count, CALL_ITEMS)))])
+        more, entries = reply
+        return [_overdue(entry) for entry in entries], bool(more)
+
+
+def _overdue(entry: Sequence[Any]) -> Delivery:
+    entry_id, flat = entry[0], entry[1] if len(entry) > 1 else None
+    return Delivery(entry_id=entry_id, fields=dict(zip(flat[::2], flat[1::2], strict=True)) if flat else None)

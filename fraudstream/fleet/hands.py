@@ -1,0 +1,212 @@
+"""
+What a worker has in hand, and what becomes of it: the table from errors to fates.
+"""
+
+import asyncio
+import random
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from fraudstream.domain.errors import TransientError
+from fraudstream.fleet.backoff import full_jitter
+from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Letter, Stage, TransactionStream
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The bounds of one worker.
+
+    ``batch_entries`` is the most that one read takes; ``batches_in_hand`` how many batches are worked at the same time;
+    ``max_deliveries`` after how many tries an entry is given up.
+    """
+
+    batch_entries: int = 128
+    batches_in_hand: int = 4
+    max_deliveries: int = 5
+    block_ms: int = 1000
+    heartbeat_life_s: float = 10.0
+    drain_timeout_s: float = 30.0
+    due_every_s: float = 0.2
+    claim_every_s: float = 1.0
+    stranded_every_s: float = 2.0
+    retry_first_s: float = 0.1
+    retry_longest_s: float = 30.0
+    pause_first_s: float = 0.05
+    pause_longest_s: float = 5.0
+
+
+class Hands:
+    """
+    Work deliveries through a stage, each to exactly one end: settled, acknowledged, given back or buried.
+    """
+
+    def __init__(
+        self, stage: Stage, stream: TransactionStream, limits: Limits, report: FleetReport, rng: random.Random
+    ) -> None:
+        self._stage = stage
+        self._stream = stream
+        self._limits = limits
+        self._report = report
+        self._rng = rng
+        self._held: dict[bytes, Delivery] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._slots = asyncio.Semaphore(limits.batches_in_hand)
+        self._stopping = asyncio.Event()
+
+    @property
+    def held(self) -> Sequence[bytes]:
+        """
+        The entry ids in hand; safe to read from another thread.
+        """
+        return tuple(self._held)
+
+    async def slot(self) -> None:
+        """
+        Wait until one more batch may be taken; the slot is given back by ``take`` or ``no_slot``.
+        """
+        await self._slots.acquire()
+
+    def no_slot(self) -> None:
+        """
+        Give back a slot for which nothing was found.
+        """
+        self._slots.release()
+
+    async def take(self, deliveries: Sequence[Delivery]) -> None:
+        """
+        Work deliveries in the slot that the caller has waited for, without waiting for the end.
+
+        Suspects are worked alone, each after the other. An entry already in hand is passed over.
+        """
+        fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._held]
+        self._held.update((delivery.entry_id, delivery) for delivery in fresh)
+        self._report.in_hand(len(self._held))
+        task = asyncio.create_task(self._work(fresh))
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._slots.release()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._report.retried("failed", repr(error), entries=0, pause_s=0.0)
+
+    async def _work(self, deliveries: Sequence[Delivery]) -> None:
+        try:
+            for batch in _split(deliveries):
+                await self._until_over(batch)
+        finally:
+            for delivery in deliveries:
+                self._held.pop(delivery.entry_id, None)
+            self._report.in_hand(len(self._held))
+
+    async def _until_over(self, batch: Sequence[Delivery]) -> None:
+        """
+        Work a batch until every delivery of it has met its end; servers that are away are waited for.
+        """
+        attempt = 0
+        while True:
+            try:
+                await self._once(batch)
+            except TransientError as exc:
+                if self._stopping.is_set():
+                    await self._stream.hand_back([delivery.entry_id for delivery in batch])
+                    return
+                pause_s = full_jitter(
+                    attempt, first_s=self._limits.pause_first_s, longest_s=self._limits.pause_longest_s, rng=self._rng
+                )
+                self._report.retried("unavailable", repr(exc), entries=len(batch), pause_s=pause_s)
+                await self._pause(pause_s)
+                attempt += 1
+            else:
+                return
+
+    async def _once(self, batch: Sequence[Delivery]) -> None:
+        first = batch[0]
+        if first.fields is None:
+            await self._entomb(first)
+        elif first.deliveries > self._limits.max_deliveries:
+            await self._give_up(first, f"handed out {first.deliveries - 1} times without an end")
+        else:
+            await self._try(batch)
+
+    async def _try(self, batch: Sequence[Delivery]) -> None:
+        try:
+            handled = await self._stage.work(batch)
+        except TransientError:
+            raise
+        except Exception as exc:  # noqa: BLE001 the one place: whatever it was, the entry stays pending until it has an end
+            await self._find_culprit(batch, exc)
+        else:
+            await self._finish(handled)
+
+    async def _find_culprit(self, batch: Sequence[Delivery], error: Exception) -> None:
+        """
+        A batch failed by somebody's fault: work each one alone, so that the innocent pass and the guilty is known.
+        """
+        if len(batch) > 1:
+            for delivery in batch:
+                await self._until_over([delivery])
+            return
+        delivery = batch[0]
+        if delivery.deliveries >= self._limits.max_deliveries:
+            await self._give_up(delivery, repr(error))
+            return
+        delay_s = full_jitter(
+            delivery.deliveries, first_s=self._limits.retry_first_s, longest_s=self._limits.retry_longest_s, rng=self._rng
+        )
+        self._report.retried("failed", repr(error), entries=1, pause_s=delay_s)
+        await self._stream.later(delivery.entry_id, delay_s)
+
+    async def _give_up(self, delivery: Delivery, error: str) -> None:
+        await self._finish(await self._stage.give_up(delivery, error))
+        self._report.finished(1, "dead_lettered")
+
+    async def _entomb(self, delivery: Delivery) -> None:
+        if await self._stream.entomb(delivery.entry_id):
+            self._report.buried(
+                Letter(entry_id=delivery.entry_id, reason="trimmed", error="trimmed before it was worked", fields={})
+            )
+
+    async def _finish(self, handled: Handled) -> None:
+        for letter in handled.letters:
+            if await self._stream.bury(letter):
+                self._report.buried(letter)
+        if handled.done:
+            await self._stream.acknowledge(handled.done)
+        for entry_id, delay_s in handled.retry.items():
+            await self._stream.later(entry_id, delay_s)
+
+    async def _pause(self, pause_s: float) -> None:
+        """
+        Wait, but not longer than until the worker stops.
+        """
+        try:
+            await asyncio.wait_for(self._stopping.wait(), pause_s)
+        except TimeoutError:
+            return
+
+    async def drain(self, timeout_s: float) -> None:
+        """
+        Finish what is in hand within the bound, and give back the rest.
+        """
+        self._stopping.set()
+        tasks = set(self._tasks)
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=timeout_s)
+            held = self.held
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await self._stream.hand_back(held)
+
+
+def _split(deliveries: Iterable[Delivery]) -> list[list[Delivery]]:
+    """
+    First deliveries stay together; a suspect, or an entry without a body, travels alone.
+    """
+    together = [delivery for delivery in deliveries if delivery.deliveries == 1 and delivery.fields is not None]
+    alone = [[delivery] for delivery in deliveries if delivery.deliveries > 1 or delivery.fields is None]
+    return ([together] if together else []) + alone

@@ -1,0 +1,174 @@
+"""
+One consumer of one group: read, look after what others left behind, beat, drain.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from fraudstream.domain.errors import TransientError
+from fraudstream.fleet.backoff import full_jitter
+from fraudstream.fleet.hands import Hands, Limits
+from fraudstream.fleet.heartbeat import Heartbeat
+from fraudstream.fleet.ports import Delivery, FleetReport, Heart, OverdueSource, Stage, TransactionStream
+
+#: Reads the next deliveries of one kind; an empty list means that there are none now.
+Source = Callable[[], Awaitable[list[Delivery]]]
+
+
+class Worker:
+    """
+    Run a stage over a stream until told to stop.
+
+    With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        stream: TransactionStream,
+        heart: Heart,
+        *,
+        limits: Limits,
+        report: FleetReport,
+        rng: random.Random,
+        overdue: OverdueSource | None = None,
+        overdue_every_s: float = 0.0625,
+    ) -> None:
+        self._stream = stream
+        self._limits = limits
+        self._report = report
+        self._rng = rng
+        self._hands = Hands(stage, stream, limits, report, rng)
+        self._heartbeat = Heartbeat(heart, lambda: self._hands.held, life_s=limits.heartbeat_life_s)
+        self._overdue = overdue
+        self._overdue_every_s = overdue_every_s
+        self._stop = asyncio.Event()
+
+    def stop(self) -> None:
+        """
+        Ask the worker to drain; returns at once.
+        """
+        self._stop.set()
+
+    async def run(self) -> None:
+        """
+        Work until ``stop``, then finish what is in hand and leave.
+        """
+        self._report.changed("starting")
+        await self._through_outages(self._open)
+        await asyncio.to_thread(self._heartbeat.start)
+        self._report.changed("running")
+        try:
+            await asyncio.gather(*self._loops())
+        finally:
+            await self._drain()
+
+    def _loops(self) -> list[Awaitable[None]]:
+        limits = self._limits
+        loops = [
+            self._pulse(),
+            self._every(limits.stranded_every_s, self._stranded),
+        ]
+        if self._overdue is not None:
+            return [*loops, self._every(self._overdue_every_s, self._step_in)]
+        return [
+            *loops,
+            self._every(limits.due_every_s, self._due),
+            self._every(limits.claim_every_s, self._claim),
+            self._read(),
+        ]
+
+    async def _open(self) -> list[Delivery]:
+        await self._stream.open()
+        return []
+
+    async def _drain(self) -> None:
+        self._report.changed("draining")
+        try:
+            await self._hands.drain(self._limits.drain_timeout_s)
+            await asyncio.to_thread(self._heartbeat.stop)
+            await self._stream.leave()
+        except TransientError as exc:
+            # What is still pending is claimed by others once our heartbeat has run out.
+            self._report.retried("unavailable", repr(exc), entries=len(self._hands.held), pause_s=0.0)
+        self._report.changed("stopped")
+
+    async def _pulse(self) -> None:
+        while not self._stop.is_set():
+            self._heartbeat.tick()
+            self._report.ticked()
+            await self._rest(self._limits.heartbeat_life_s / 10)
+
+    async def _read(self) -> None:
+        """
+        Read new entries while there is room for them. A read is never cancelled: its reply would be stranded.
+        """
+        while not self._stop.is_set():
+            await self._hands.slot()
+            deliveries = await self._through_outages(self._new)
+            if deliveries:
+                await self._hands.take(deliveries)
+            else:
+                self._hands.no_slot()
+
+    async def _new(self) -> list[Delivery]:
+        if self._stop.is_set():
+            return []
+        deliveries = await self._stream.read(self._limits.batch_entries, self._limits.block_ms)
+        self._report.read(len(deliveries))
+        return deliveries
+
+    async def _stranded(self) -> list[Delivery]:
+        return await self._stream.stranded(self._hands.held, int(self._limits.stranded_every_s * 1000))
+
+    async def _due(self) -> list[Delivery]:
+        return await self._stream.due(self._limits.batch_entries)
+
+    async def _claim(self) -> list[Delivery]:
+        deliveries = await self._stream.claim(self._limits.batch_entries)
+        self._report.reclaimed(len(deliveries))
+        return deliveries
+
+    async def _step_in(self) -> list[Delivery]:
+        assert self._overdue is not None
+        deliveries, more = await self._overdue.overdue(self._limits.batch_entries)
+        while more and not deliveries and not self._stop.is_set():
+            deliveries, more = await self._overdue.overdue(self._limits.batch_entries)
+        return deliveries
+
+    async def _every(self, interval_s: float, source: Source) -> None:
+        """
+        Ask a source now and then, and again at once while it answers.
+        """
+        while not self._stop.is_set():
+            await self._hands.slot()
+            deliveries = await self._through_outages(source)
+            if deliveries:
+                await self._hands.take(deliveries)
+            else:
+                self._hands.no_slot()
+                await self._rest(interval_s)
+
+    async def _through_outages(self, source: Source) -> list[Delivery]:
+        """
+        Ask a source; while its server is away wait longer and longer, and give up only to stop.
+        """
+        attempt = 0
+        while True:
+            try:
+                return await source()
+            except TransientError as exc:
+                limits = self._limits
+                pause_s = full_jitter(attempt, first_s=limits.pause_first_s, longest_s=limits.pause_longest_s, rng=self._rng)
+                self._report.retried("unavailable", repr(exc), entries=0, pause_s=pause_s)
+                await self._rest(pause_s)
+                attempt += 1
+                if self._stop.is_set():
+                    return []
+
+    async def _rest(self, pause_s: float) -> None:
+        try:
+            await asyncio.wait_for(self._stop.wait(), pause_s)
+        except TimeoutError:
+            return

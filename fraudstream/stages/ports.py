@@ -1,0 +1,156 @@
+"""
+What the verdict stages need from a distance: entity states that move once, and the ledger of verdicts that joins two groups.
+"""
+
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Protocol
+
+import msgspec
+
+from fraudstream.domain.codec import VerdictRecord
+from fraudstream.domain.decision import Decision
+from fraudstream.domain.evidence import Verdict
+from fraudstream.domain.transaction import Transaction
+from fraudstream.features.kernel import Records, States
+
+
+class Place(StrEnum):
+    """
+    Where a transaction stands for a group when it is touched.
+    """
+
+    FIRST = "first"  #: its states were moved by this very call
+    AGAIN = "again"  #: they had been moved before; there is no verdict yet
+    LATE = "late"  #: it is older than the deduplication horizon: its states were left alone
+    OTHER = "other"  #: the other group's verdict is there
+    DUPLICATE = "done"  #: this group is done with it; the entry, a second one of the same id, was acknowledged here
+    GONE = "gone"  #: this group is done with it, and the entry is no longer pending
+
+
+class Touched(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The answer to a touch, one place per transaction.
+
+    ``others`` holds, by position in the batch, the first verdicts that were found. ``states`` is as of after the touch.
+    """
+
+    places: Sequence[Place]
+    others: Mapping[int, VerdictRecord]
+    states: States
+
+
+class EntityStore(Protocol):
+    """
+    The histories that features look at. A transaction moves each of its entities once, however often it is touched.
+    """
+
+    async def touch(self, entry_ids: Sequence[bytes], transactions: Sequence[Transaction], records: Records) -> Touched:
+        """
+        Move the entity states of a batch and read them back, in one round trip. A second call moves nothing.
+
+        Raises:
+            StreamUnavailable: States may have been moved; call again.
+        """
+        ...
+
+
+class Completion(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The verdict of one group on one delivery, ready to be noted or to complete the join.
+
+    ``basis`` is the write id of the other group's record that ``decision`` was computed from, empty when there was none yet.
+    ``row`` is the position of the transaction in ``Records``, for the entities whose records are to be marked.
+    """
+
+    entry_id: bytes
+    transaction_id: str
+    verdict: Verdict
+    feature_set: str
+    vector: bytes
+    row: int
+    basis: bytes = b""
+    decision: Decision | None = None
+
+
+class Answer(StrEnum):
+    """
+    What the ledger did with one completion.
+    """
+
+    STORED = "stored"  #: first verdict noted, acknowledged
+    EMITTED = "emitted"  #: decision emitted, acknowledged
+    UNNEEDED = "unneeded"  #: a second entry of this id, or decided already; acknowledged
+    OTHER = "other"  #: the other group's verdict is there: decide from it and call again
+    GONE = "gone"  #: no longer in our hands: drop it
+    ABSENT = "absent"  #: the record is lost with a part of Redis' history: touch again
+
+
+class Completed(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The answers to a batch of completions, in order; ``others`` by position where the answer is OTHER.
+    """
+
+    now_ms: int
+    answers: Sequence[Answer]
+    others: Mapping[int, VerdictRecord]
+
+
+class VerdictLedger(Protocol):
+    """
+    Joins the verdicts of two groups: the first is stored with its vector, the second emits the decision, once.
+    """
+
+    async def complete(self, completions: Sequence[Completion], records: Records) -> Completed:
+        """
+        Note or join verdicts and acknowledge their entries, each in one step. Give them in the order of their entry ids.
+
+        Calling again is harmless: the first verdict of a group wins, and a decision is emitted only against the very record
+        that it was computed from.
+
+        Raises:
+            StreamUnavailable: Some may have been completed; call again.
+        """
+        ...
+
+
+class VerdictReport(Protocol):
+    """
+    What the verdict stages tell about themselves; every method returns at once and never raises.
+    """
+
+    def touched(self, places: Sequence[Place]) -> None:
+        """
+        A batch was touched.
+        """
+        ...
+
+    def completed(self, answers: Sequence[Answer]) -> None:
+        """
+        A batch was completed.
+        """
+        ...
+
+    def decided(self, decision: Decision, latency_s: float) -> None:
+        """
+        This worker emitted a decision so long after the entry was added.
+        """
+        ...
+
+    def invalid(self, reason: str) -> None:
+        """
+        A delivery was no transaction.
+        """
+        ...
+
+    def timed(self, step: str, seconds: float) -> None:
+        """
+        One step of a batch took so long: decode, features, rules, model, complete.
+        """
+        ...
+
+    def fell_back(self, reason: str, error: str, transactions: int) -> None:
+        """
+        A verdict was replaced by no opinion, for so many transactions.
+        """
+        ...

@@ -1,0 +1,322 @@
+"""
+The road that both verdict groups share: decode, touch, features, judge, complete. What differs is the judge.
+"""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.decision.policy import DecisionPolicy
+from fraudstream.domain.codec import VerdictRecord
+from fraudstream.domain.decision import Decision
+from fraudstream.domain.evidence import Fallback, Verdict
+from fraudstream.domain.transaction import Transaction
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.kernel import Records, Standing, compute, records
+from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
+from fraudstream.stages.intake import Case, decode_batch, letter_for
+from fraudstream.stages.join import join
+from fraudstream.stages.ports import (
+    Answer,
+    Completed,
+    Completion,
+    EntityStore,
+    Place,
+    Touched,
+    VerdictLedger,
+    VerdictReport,
+)
+
+_STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
+_ENDED = (Place.DUPLICATE, Place.GONE)
+
+
+class Judge(Protocol):
+    """
+    What a group knows about fraud.
+    """
+
+    @property
+    def step(self) -> str:
+        """
+        The name of the judging step in metrics: ``rules`` or ``model``.
+        """
+        ...
+
+    @property
+    def deadline_fallback(self) -> Fallback:
+        """
+        The reason code when the group did not answer in time.
+        """
+        ...
+
+    async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[Verdict]:
+        """
+        Return one verdict per row. A pure function of the rows and of the rule set or model.
+        """
+        ...
+
+    def no_opinion(self, reason: Fallback) -> Verdict:
+        """
+        Return the verdict of a group that could not look.
+        """
+        ...
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One case on its way: its place in ``Records``, our verdict with the vector behind it, and the other group's, if known.
+    """
+
+    case: Case
+    index: int
+    verdict: Verdict | None
+    feature_set: str
+    vector: bytes
+    other: VerdictRecord | None
+
+
+class VerdictRoad:
+    """
+    Everything that a verdict stage does, but for the judging.
+    """
+
+    def __init__(
+        self,
+        judge: Judge,
+        entities: EntityStore,
+        ledger: VerdictLedger,
+        stream: TransactionStream,
+        *,
+        features: FeatureSet,
+        policy: DecisionPolicy,
+        clock: Clock,
+        default_currency: str,
+        report: VerdictReport,
+    ) -> None:
+        self._judge = judge
+        self._entities = entities
+        self._ledger = ledger
+        self._stream = stream
+        self._features = features
+        self._policy = policy
+        self._clock = clock
+        self._currency = default_currency
+        self._report = report
+
+    async def work(self, batch: Sequence[Delivery]) -> Handled:
+        """
+        Decide a batch, or note its verdicts for the other group to join.
+        """
+        cases, letters = self._decode(batch)
+        open_cases = cases
+        while open_cases:
+            open_cases = await self._pass(open_cases)
+        return Handled(
+            settled=[case.delivery.entry_id for case in cases],
+            done=[letter.entry_id for letter in letters],
+            letters=letters,
+        )
+
+    async def step_in(self, batch: Sequence[Delivery]) -> Handled:
+        """
+        Complete overdue entries of this group with no opinion; give back those that nobody has judged yet.
+        """
+        cases, letters = self._decode(batch)
+        early: dict[bytes, float] = {}
+        if cases:
+            prepared = self._records(cases)
+            touched = await self._touch(cases, prepared)
+            early = {
+                case.delivery.entry_id: 0.0
+                for case, place in zip(cases, touched.places, strict=True)
+                if place not in (*_ENDED, Place.OTHER)
+            }
+            verdict = self._judge.no_opinion(self._judge.deadline_fallback)
+            rows = [
+                Row(case=cases[i], index=i, verdict=verdict, feature_set=other.feature_set, vector=other.vector, other=other)
+                for i, other in touched.others.items()
+            ]
+            again = await self._complete(rows, prepared)
+            early |= {case.delivery.entry_id: 0.0 for case in again}
+        return Handled(done=[letter.entry_id for letter in letters], letters=letters, retry=early)
+
+    async def give_up(self, delivery: Delivery, error: str) -> Handled:
+        """
+        Leave a letter and a verdict of no opinion, so that the other group's does not wait for ever.
+        """
+        cases, letters = self._decode([delivery])
+        if not cases:
+            return Handled(done=[delivery.entry_id], letters=letters)
+        prepared = self._records(cases)
+        touched = await self._touch(cases, prepared)
+        if touched.places[0] in _ENDED:
+            return Handled(settled=[delivery.entry_id])
+        await self._stream.bury(letter_for(delivery, "max_retries", error))
+        verdict = self._judge.no_opinion(Fallback.DEAD_LETTER)
+        other = touched.others.get(0)
+        if other is not None and other.vector:
+            row = Row(case=cases[0], index=0, verdict=verdict, feature_set=other.feature_set, vector=other.vector, other=other)
+        else:
+            vector = self._vector_if_any(cases, prepared, touched)
+            row = Row(case=cases[0], index=0, verdict=verdict, feature_set=self._features.id, vector=vector, other=other)
+        await self._complete([row], prepared)
+        return Handled(settled=[delivery.entry_id])
+
+    def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Case], list[Letter]]:
+        started = time.perf_counter()
+        cases, letters = decode_batch(batch, now_ms=self._clock.now_ms(), default_currency=self._currency)
+        for letter in letters:
+            self._report.invalid(letter.reason)
+        self._report.timed("decode", time.perf_counter() - started)
+        return cases, letters
+
+    def _records(self, cases: Sequence[Case]) -> Records:
+        return records(self._features, [case.transaction for case in cases])
+
+    async def _touch(self, cases: Sequence[Case], prepared: Records) -> Touched:
+        touched = await self._entities.touch(
+            [case.delivery.entry_id for case in cases], [case.transaction for case in cases], prepared
+        )
+        self._report.touched(touched.places)
+        return touched
+
+    async def _pass(self, cases: Sequence[Case]) -> list[Case]:
+        """
+        Take cases through to completion; return those whose history was lost meanwhile, to be taken through again.
+        """
+        prepared = self._records(cases)
+        touched = await self._touch(cases, prepared)
+        rows = self._own_vectors(cases, prepared, touched)
+        rows += [self._from_other(cases[i], i, other) for i, other in touched.others.items() if other.vector]
+        rows.sort(key=lambda row: row.index)
+        return await self._complete(await self._judged(rows), prepared)
+
+    def _own_vectors(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> list[Row]:
+        """
+        Compute the features of every transaction that no verdict has fixed yet.
+        """
+        indices = [
+            i
+            for i, place in enumerate(touched.places)
+            if place not in _ENDED and not (i in touched.others and touched.others[i].vector)
+        ]
+        if not indices:
+            return []
+        started = time.perf_counter()
+        matrix = self._compute(cases, prepared, touched, indices)
+        self._report.timed("features", time.perf_counter() - started)
+        return [
+            Row(
+                case=cases[i],
+                index=i,
+                verdict=None,
+                feature_set=self._features.id,
+                vector=vector.tobytes(),
+                other=touched.others.get(i),
+            )
+            for i, vector in zip(indices, matrix, strict=True)
+        ]
+
+    def _compute(
+        self, cases: Sequence[Case], prepared: Records, touched: Touched, indices: Sequence[int]
+    ) -> NDArray[np.float32]:
+        return compute(
+            self._features,
+            [cases[i].transaction for i in indices],
+            prepared.take(indices),
+            [_STANDING.get(touched.places[i], Standing.SEEN) for i in indices],
+            touched.states.take(indices),
+        )
+
+    def _from_other(self, case: Case, index: int, other: VerdictRecord) -> Row:
+        """
+        Take over the vector that the first verdict was computed from: it is the transaction's, for good.
+        """
+        known = other.feature_set == self._features.id
+        verdict = None if known else self._judge.no_opinion(Fallback.FEATURE_SET)
+        return Row(case=case, index=index, verdict=verdict, feature_set=other.feature_set, vector=other.vector, other=other)
+
+    async def _judged(self, rows: Sequence[Row]) -> list[Row]:
+        """
+        Give every row that has none the verdict of this group.
+        """
+        open_rows = [row for row in rows if row.verdict is None]
+        if not open_rows:
+            return list(rows)
+        matrix = np.frombuffer(b"".join(row.vector for row in open_rows), dtype="<f4").reshape(len(open_rows), -1)
+        started = time.perf_counter()
+        verdicts = await self._judge.judge([row.case.transaction for row in open_rows], matrix)
+        self._report.timed(self._judge.step, time.perf_counter() - started)
+        judged = {
+            row.index: msgspec.structs.replace(row, verdict=verdict) for row, verdict in zip(open_rows, verdicts, strict=True)
+        }
+        return [judged.get(row.index, row) for row in rows]
+
+    async def _complete(self, rows: Sequence[Row], prepared: Records) -> list[Case]:
+        """
+        Note the verdicts, joining those whose other half is there, until none is left open; return the lost ones.
+        """
+        lost: list[Case] = []
+        while rows:
+            completions = [self._completion(row) for row in rows]
+            started = time.perf_counter()
+            completed = await self._ledger.complete(completions, prepared)
+            self._report.timed("complete", time.perf_counter() - started)
+            self._tell(rows, completions, completed)
+            lost += [row.case for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]
+            rows = await self._judged([self._against(rows[i], other) for i, other in completed.others.items()])
+        return lost
+
+    def _against(self, row: Row, other: VerdictRecord) -> Row:
+        """
+        Put a row beside the verdict that came first, and on its vector.
+        """
+        if other.vector and row.verdict is not None and (other.vector, other.feature_set) != (row.vector, row.feature_set):
+            return self._from_other(row.case, row.index, other)
+        return msgspec.structs.replace(row, other=other)
+
+    def _completion(self, row: Row) -> Completion:
+        assert row.verdict is not None, "a row is judged before it is completed"
+        return Completion(
+            entry_id=row.case.delivery.entry_id,
+            transaction_id=row.case.transaction.transaction_id,
+            verdict=row.verdict,
+            feature_set=row.feature_set,
+            vector=row.vector,
+            row=row.index,
+            basis=row.other.write_id if row.other is not None else b"",
+            decision=self._decision(row, row.verdict, row.other) if row.other is not None else None,
+        )
+
+    def _decision(self, row: Row, verdict: Verdict, other: VerdictRecord) -> Decision:
+        return join(
+            self._policy,
+            row.case.transaction,
+            verdict,
+            other.verdict,
+            feature_set=row.feature_set,
+            vector=row.vector,
+            received_at_ms=row.case.delivery.received_at_ms,
+            now_ms=self._clock.now_ms(),
+        )
+
+    def _tell(self, rows: Sequence[Row], completions: Sequence[Completion], completed: Completed) -> None:
+        self._report.completed(completed.answers)
+        for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
+            if answer is Answer.EMITTED and completion.decision is not None:
+                self._report.decided(completion.decision, (completed.now_ms - row.case.delivery.received_at_ms) / 1000)
+
+    def _vector_if_any(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> bytes:
+        """
+        Return the vector of a delivery that is given up, empty where the features themselves are what fails.
+        """
+        try:
+            return self._compute(cases, prepared, touched, [0])[0].tobytes()
+        except Exception as exc:  # noqa: BLE001 the delivery is being given up because something about it raises
+            self._report.fell_back("dead_letter", repr(exc), 1)
+            return b""
