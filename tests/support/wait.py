@@ -1,0 +1,38 @@
+"""
+Waiting without sleeping blindly: look until it is so, or say what never came.
+"""
+
+import asyncio
+import inspect
+import time
+from collections.abc import Awaitable, Callable
+
+_POLL_S = 0.01
+
+
+async def wait_until(predicate: Callable[[], object | Awaitable[object]], description: str, *, timeout_s: float = 10.0) -> None:
+    """
+    Return once ``predicate`` (a function or a coroutine function) says something true.
+
+    Raises:
+        AssertionError: It did not within ``timeout_s``; the text is ``description``.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        answer = predicate()
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer:
+            return
+        assert time.monotonic() < deadline, f"still waiting after {timeout_s:g} s for: {description}"
+        await asyncio.sleep(_POLL_S)
+
+
+def wait_until_sync(predicate: Callable[[], object], description: str, *, timeout_s: float = 10.0) -> None:
+    """
+    The same for tests without an event loop.
+    """
+    deadline = time.monotonic() + timeout_s
+    while not predicate():
+        assert time.monotonic() < deadline, f"still waiting after {timeout_s:g} s for: {description}"
+        time.sleep(_POLL_S)
