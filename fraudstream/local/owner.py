@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,15 +77,21 @@ def unprivileged() -> Owner:
     return Owner(user.pw_uid, user.pw_gid)
 
 
-def copy_for_everybody(source: Path, target: Path) -> Path:
+def copy_for_everybody(sources: Mapping[str, Path], target: Path) -> Path:
     """
-    Copy a tree of programs to where any user may read and run it; a copy that is there already is kept.
+    Copy trees of programs to where any user may read and run them; a copy that is there already is kept.
+
+    Args:
+        sources: Path inside ``target`` to the tree that it is a copy of.
+        target: The folder to make.
     """
-    if not target.exists():
-        partial = target.with_name(target.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(source, partial, ignore=shutil.ignore_patterns("include", "*.a", "doc", "man"))
-        for path in (partial, *partial.rglob("*")):
-            path.chmod(path.stat().st_mode | stat.S_IROTH | (stat.S_IXOTH if path.stat().st_mode & stat.S_IXUSR else 0))
-        partial.rename(target)
-    return target
+    if target.exists():
+        return target
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    for place, source in sources.items():
+        shutil.copytree(source, partial / place, ignore=shutil.ignore_patterns("include", "*.a", "doc", "man"))
+    for path in (partial, *partial.rglob("*")):
+        mode = path.stat().st_mode
+        path.chmod(mode | stat.S_IROTH | (stat.S_IXOTH if mode & stat.S_IXUSR else 0))
+    return partial.rename(target)

@@ -95,8 +95,8 @@ class LocalPostgres(LocalServer):
                 continue
 
     def _prepare(self) -> None:
-        if not self._owner.can_run(self._binaries / "postgres") and self.folder not in self._binaries.parents:
-            self._binaries = copy_for_everybody(self._binaries.parent, self.folder / "programs") / "bin"
+        if self.folder not in self._binaries.parents and not self._owner.can_run(self._binaries / "postgres"):
+            self._binaries = copy_programs(self._binaries, self.folder / "programs")
         if (self.data / "PG_VERSION").exists():
             return
         password = self.folder / "password"
@@ -137,6 +137,18 @@ class LocalPostgres(LocalServer):
         except FileNotFoundError:
             return False
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7].strip() == "ready"
+
+
+def copy_programs(binaries: Path, target: Path) -> Path:
+    """
+    Copy a PostgreSQL from its wheel to where any user may run it, and return the new folder of its programs.
+    """
+    install, package = binaries.parent, binaries.parents[1]
+    inside = f"{package.name}/{install.name}"
+    # The programs look for the libraries that the wheel brings three folders up and down again.
+    libraries = package.with_name(f"{package.name}.libs")
+    sources = {inside: install, **({libraries.name: libraries} if libraries.is_dir() else {})}
+    return copy_for_everybody(sources, target) / inside / binaries.name
 
 
 def _children(pid: int) -> list[int]:

@@ -61,13 +61,14 @@ class LocalValkey(LocalServer):
         return [str(self._binary), *words, *self._arguments]
 
     def _answers(self) -> bool:
+        # Our own process id, because another server may hold the port; PONG, because INFO answers while the log is read back.
         try:
             with socket.create_connection((HOST, self.port), timeout=1.0) as client:
-                client.sendall(b"PING\r\n")
-                answer = client.recv(64)
+                client.sendall(b"PING\r\nINFO server\r\nQUIT\r\n")
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
         except OSError:
             return False
-        return answer.startswith((b"+PONG", b"-NOAUTH"))  # -LOADING while it reads its log back
+        return answer.startswith(b"-NOAUTH") or (answer.startswith(b"+PONG") and b"process_id:%d\r" % self.pid in answer)
 
 
 def _wheel_binary() -> Path:
