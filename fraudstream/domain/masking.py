@@ -3,7 +3,7 @@ Find and mask clear card numbers in text that nobody has parsed yet.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 #: A run of at least thirteen digits in which single blanks or dashes may stand between digits.
 CARD_RUN = re.compile(r"[0-9](?:[ -]?[0-9]){12,}")
@@ -11,6 +11,9 @@ CARD_RUN = re.compile(r"[0-9](?:[ -]?[0-9]){12,}")
 CARD_RUN_BYTES = re.compile(rb"[0-9](?:[ -]?[0-9]){12}")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
 _SEPARATORS = re.compile(r"([ -])")
+#: Amex, Visa, Mastercard, Discover, JCB, Diners Club, UnionPay: the schemes whose card numbers have 15 or 16 digits.
+_ISSUER_PREFIXES = "34 37 4 51 52 53 54 55 22 23 24 25 26 27 6011 64 65 35 36 38 39 62"
+_ISSUERS = tuple(_ISSUER_PREFIXES.split())
 
 
 def luhn(digits: str) -> bool:
@@ -19,6 +22,15 @@ def luhn(digits: str) -> bool:
     """
     plain = sum(map(int, digits[-1::-2]))
     return (plain + sum(_DOUBLED[int(digit)] for digit in digits[-2::-2])) % 10 == 0
+
+
+def is_card_number_id(digits: str) -> bool:
+    """
+    Say whether an all-digit id is a card number: 15 or 16 digits with an issuer's prefix.
+
+    Ids are often plain numbers, and one in ten of them passes Luhn by chance; so more is asked of them than of other text.
+    """
+    return len(digits) in (15, 16) and digits.startswith(_ISSUERS) and luhn(digits)
 
 
 def has_card_number(text: str) -> bool:
@@ -34,29 +46,45 @@ def has_card_number(text: str) -> bool:
 def _cards(run: str) -> Iterator[tuple[int, int]]:
     """
     Yield the places in a run of digit groups (in group indices, end exclusive) that are card numbers.
+
+    Places may overlap: beside other digits a longer or shifted window passes by chance, and nobody can say which is the card.
     """
     groups = _SEPARATORS.split(run)[::2]
-    start = 0
-    while start < len(groups):
-        for end in range(len(groups), start, -1):
-            digits = "".join(groups[start:end])
-            if 13 <= len(digits) <= 19 and luhn(digits):
-                yield start, end
-                start = end - 1
+    for start in range(len(groups)):
+        digits = ""
+        for end in range(start + 1, len(groups) + 1):
+            digits += groups[end - 1]
+            if len(digits) > 19:
                 break
-        start += 1
+            if len(digits) >= 13 and luhn(digits):
+                yield start, end
 
 
 def _mask_run(match: re.Match[str]) -> str:
     parts = _SEPARATORS.split(match[0])
-    for start, end in reversed(list(_cards(match[0]))):
+    for start, end, certain in reversed(_joined(_cards(match[0]))):
         digits = "".join(parts[2 * start : 2 * end : 2])
-        parts[2 * start : 2 * end - 1] = [f"[PAN *{digits[-4:]}]"]
+        parts[2 * start : 2 * end - 1] = [f"[PAN *{digits[-4:]}]" if certain else "[PAN]"]
     return "".join(parts)
+
+
+def _joined(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
+    """
+    Join places that overlap; the last four digits are known (True) only where one place stands alone.
+    """
+    joined: list[tuple[int, int, bool]] = []
+    for start, end in places:
+        if joined and start < joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end), False)
+        else:
+            joined.append((start, end, True))
+    return joined
 
 
 def mask_cards(text: str) -> str:
     """
     Replace every card number by ``[PAN *1234]``: the last four digits are all that is kept.
+
+    Where digits beside it make it unsure which four are the last of the card, it becomes ``[PAN]``: a code could be among them.
     """
     return CARD_RUN.sub(_mask_run, text)
