@@ -1,0 +1,392 @@
+"""
+Every metric, declared once: its name, its labels, what it means and when to worry.
+
+One ``Metrics`` per process, in a registry of its own. A process exposes what it can report: a group that it does not serve
+would be a zero that nobody counts.
+"""
+
+import itertools
+import platform
+from collections import Counter as Tally
+from collections.abc import Collection, Iterable, Sequence
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+
+from fraudstream import __version__
+from fraudstream.domain.alert import Severity
+from fraudstream.domain.decision import Decision, LabelValue, Outcome
+from fraudstream.domain.evidence import Fallback
+from fraudstream.telemetry.declaring import Declarer, Described
+from fraudstream.telemetry.labels import (
+    BATCH_BUCKETS,
+    COMPLETION_RESULTS,
+    DEAD_LETTER_REASONS,
+    DECIDING_GROUPS,
+    EVENT_OUTCOMES,
+    GROUP_STREAMS,
+    LATENCY_BUCKETS_S,
+    NOTIFICATION_BUCKETS_S,
+    NOTIFICATION_CHANNELS,
+    PAYMENT_CHANNELS,
+    SCORE_BUCKETS,
+    SINK_BUCKETS_S,
+    STAGE_BUCKETS_S,
+    STAGES,
+    TOUCH_RESULTS,
+    WORKER_STATES,
+)
+
+#: Room that OpenMetrics leaves for an exemplar, less the name of its one label.
+_EXEMPLAR_CHARACTERS = 128 - len("transaction_id")
+
+
+class Metrics:
+    """
+    All metrics of one process. Attributes are the metrics; methods are for what takes more than one line to report.
+
+    Args:
+        groups: Groups that this process serves; empty for one that is no worker.
+        producer: Whether it writes transactions.
+        monitor: Whether it watches streams and groups for the others.
+        streams: The intake streams, several when partitioned.
+        revision: Commit that the process was built from, empty when not known.
+    """
+
+    def __init__(
+        self,
+        *,
+        groups: Collection[str] = tuple(GROUP_STREAMS),
+        producer: bool = True,
+        monitor: bool = True,
+        streams: Sequence[str] = ("transactions:raw",),
+        revision: str = "",
+    ) -> None:
+        self.registry = CollectorRegistry()
+        self._described: list[Described] = []
+        self._groups = tuple(groups)
+        self._inputs = [(stream, group) for group in groups for stream in _inputs(group, streams)]
+        deciding = any(group in DECIDING_GROUPS for group in groups)
+        ProcessCollector(registry=self.registry)
+        self._declare_process(self._declarer(True), revision)
+        self._declare_intake(self._declarer(producer), streams)
+        self._declare_monitor(self._declarer(monitor))
+        self._declare_worker(self._declarer(bool(groups)))
+        self._declare_decisions(self._declarer(deciding), streams)
+        self._declare_rules(self._declarer(deciding))
+        self._declare_model(self._declarer(deciding))
+        self._declare_sinks(self._declarer("recorder" in groups or "labels" in groups))
+        self._declare_alerts(self._declarer("alerter" in groups))
+
+    def catalogue(self) -> list[Described]:
+        """
+        List what is declared, exposed by this process or not, in the order of declaration.
+        """
+        return list(self._described)
+
+    def touched(self, group: str, results: Iterable[str]) -> None:
+        """
+        Count a batch of answers of the touch script.
+        """
+        for result, count in Tally(results).items():
+            self.touches_total.labels(group, result).inc(count)
+
+    def completed(self, group: str, results: Iterable[str]) -> None:
+        """
+        Count a batch of answers of the completion script.
+        """
+        for result, count in Tally(results).items():
+            self.completions_total.labels(group, result).inc(count)
+
+    def decided(self, decision: Decision, latency_s: float, *, stream: str = "transactions:raw") -> None:
+        """
+        Count a decision that this process emitted, and how long it took from the entry to the decision.
+        """
+        transaction = decision.transaction
+        channel = transaction.channel or "none"
+        channel = channel if channel in PAYMENT_CHANNELS else "other"
+        self.decisions_total.labels(decision.outcome.value, channel).inc()
+        for reason in decision.degraded:
+            self.decisions_degraded_total.labels(reason.value).inc()
+        name = transaction.transaction_id
+        exemplar = {"transaction_id": name} if len(name) <= _EXEMPLAR_CHARACTERS else None
+        self.decision_latency_seconds.labels(stream).observe(latency_s, exemplar)
+
+    def ticked(self) -> None:
+        """
+        Note that the loop is alive.
+        """
+        self.worker_heartbeat_timestamp_seconds.set_to_current_time()
+
+    def changed(self, state: str) -> None:
+        """
+        Note the state of the worker, one of ``WORKER_STATES``.
+        """
+        for known in WORKER_STATES:
+            self.worker_state.labels(known).set(known == state)
+
+    def know_rules(self, version: str, rules: Iterable[tuple[str, str]]) -> None:
+        """
+        Start the series of a rule set: each rule id with its action; only this version is shown as active from now on.
+        """
+        self.ruleset_info.clear()
+        self.ruleset_info.labels(version[:12]).set(1)
+        for rule_id, action in rules:
+            self.rule_hits_total.labels(rule_id, action)
+            self.rule_errors_total.labels(rule_id)
+
+    def know_model(self, model: str, version: str, provider: str) -> None:
+        """
+        Start the series of a model; only it is shown as loaded from now on.
+        """
+        self.model_info.clear()
+        self.model_info.labels(model, version, provider).set(1)
+        self.model_score_ratio.labels(model)
+        self.model_inference_duration_seconds.labels(model)
+        for outcome in ("ok", "error", "fallback"):
+            self.model_inferences_total.labels(model, outcome)
+
+    def know_sink(self, sink: str, tables: Iterable[str]) -> None:
+        """
+        Start the series of a sink, ``timescaledb`` or ``postgres``, and of the tables that it fills.
+        """
+        self.sink_write_duration_seconds.labels(sink)
+        for outcome in ("committed", "retried", "failed"):
+            self.sink_writes_total.labels(sink, outcome)
+        for table in tables:
+            self.sink_rows_total.labels(sink, table)
+
+    def _declarer(self, exposed: bool) -> Declarer:
+        return Declarer(self.registry if exposed else None, self._described)
+
+    def _declare_process(self, new: Declarer, revision: str) -> None:
+        info = new.gauge(
+            "build_info",
+            "1, with what runs here; more than one version for long means that a rollout did not finish.",
+            ("version", "revision", "python"),
+        )
+        info.labels(__version__, revision, platform.python_version()).set(1)
+
+    def _declare_intake(self, new: Declarer, streams: Sequence[str]) -> None:
+        self.producer_events_total = new.counter(
+            "producer_events_total",
+            "Transactions offered to the intake; rejected ones were refused because it is full: worry when it lasts.",
+            ("stream", "outcome"),
+            itertools.product(streams, ("appended", "rejected", "failed")),
+        )
+
+    def _declare_monitor(self, new: Declarer) -> None:
+        stream, pair = ("stream",), ("stream", "group")
+        self.stream_entries = new.gauge(
+            "stream_entries", "Entries in a stream; worry when it nears stream_max_entries.", stream
+        )
+        self.stream_max_entries = new.gauge(
+            "stream_max_entries", "Entries above which producers are refused; nothing is ever cut off.", stream
+        )
+        self.stream_memory_bytes = new.gauge(
+            "stream_memory_bytes", "Memory of a stream as Redis reports it, up to four times too high.", stream
+        )
+        self.group_lag_entries = new.gauge(
+            "group_lag_entries",
+            "Entries that a group has not read yet, NaN when unknown; worry when it grows for minutes.",
+            pair,
+        )
+        self.group_lag_unknown = new.gauge(
+            "group_lag_unknown", "1 while Redis cannot tell the lag: entries were deleted ahead of the group.", pair
+        )
+        self.group_pending_entries = new.gauge(
+            "group_pending_entries", "Entries read and not acknowledged; worry when they stay while nothing finishes.", pair
+        )
+        self.group_oldest_pending_age_seconds = new.gauge(
+            "group_oldest_pending_age_seconds", "Age of the oldest unacknowledged entry, 0 when none; worry above 120.", pair
+        )
+        self.group_consumers = new.gauge(
+            "group_consumers",
+            "Consumers that gave a sign of life lately (active) or did not (idle); worry at 0 active.",
+            ("stream", "group", "state"),
+        )
+        self.dlq_entries = new.gauge("dlq_entries", "Dead letters that wait for somebody; worry above 0.", stream)
+        self.dlq_oldest_entry_age_seconds = new.gauge(
+            "dlq_oldest_entry_age_seconds", "Age of the oldest dead letter, 0 when none; worry above a day.", stream
+        )
+
+    def _declare_worker(self, new: Declarer) -> None:
+        groups = [(group,) for group in self._groups]
+        self.events_processed_total = new.counter(
+            "events_processed_total",
+            "Finished entries, exactly one count per entry and group; worry when failed or dead_lettered rise.",
+            ("stream", "group", "outcome"),
+            [(*pair, outcome) for pair in self._inputs for outcome in EVENT_OUTCOMES],
+        )
+        self.read_batch_events = new.histogram(
+            "read_batch_events", "Entries that one read returned; it rises under load.", ("group",), groups, BATCH_BUCKETS
+        )
+        self.group_reclaimed_entries_total = new.counter(
+            "group_reclaimed_entries_total",
+            "Entries taken over from a consumer that is gone; worry when it does not stop.",
+            ("stream", "group"),
+            self._inputs,
+        )
+        self.event_retries_total = new.counter(
+            "event_retries_total",
+            "Entries that will be tried again: a server was away (unavailable), or the entry itself failed (failed).",
+            ("group", "reason"),
+            itertools.product(self._groups, ("unavailable", "failed")),
+        )
+        self.dlq_events_total = new.counter(
+            "dlq_events_total",
+            "Entries given up, by the stream they came from; worry when one reason stands out.",
+            ("stream", "reason"),
+            itertools.product(dict(self._inputs), DEAD_LETTER_REASONS),
+        )
+        self.stage_duration_seconds = new.histogram(
+            "stage_duration_seconds",
+            "Time of one step of a batch; shows where the time goes when latency rises.",
+            ("stage",),
+            [(stage,) for stage, groups in STAGES.items() if set(groups) & set(self._groups)],
+            STAGE_BUCKETS_S,
+        )
+        self.worker_inflight_events = new.gauge(
+            "worker_inflight_events", "Entries in hand; worry when it stays above 0 while nothing finishes."
+        )
+        self.worker_heartbeat_timestamp_seconds = new.gauge(
+            "worker_heartbeat_timestamp_seconds", "When the loop last came round; worry when older than 30 s."
+        )
+        self.ticked()
+        self.worker_last_event_timestamp_seconds = new.gauge(
+            "worker_last_event_timestamp_seconds", "When an entry was last finished, 0 before the first."
+        )
+        self.worker_state = new.gauge(
+            "worker_state", "1 for the state that the worker is in; worry when draining lasts.", ("state",)
+        )
+        self.changed("starting")
+
+    def _declare_decisions(self, new: Declarer, streams: Sequence[str]) -> None:
+        # A worker completes for the lagging group as well, so both groups have series in each deciding process.
+        self.touches_total = new.counter(
+            "touches_total",
+            "Answers of the touch script: first moved the states; done is a second entry of the same id.",
+            ("group", "result"),
+            itertools.product(DECIDING_GROUPS, TOUCH_RESULTS),
+        )
+        self.completions_total = new.counter(
+            "completions_total",
+            "Answers of the completion script; gone is a fencing, absent a lost history: worry at any.",
+            ("group", "result"),
+            itertools.product(DECIDING_GROUPS, COMPLETION_RESULTS),
+        )
+        self.step_ins_total = new.counter(
+            "step_ins_total",
+            "Entries completed for a group that missed the deadline; worry when it lasts: the group is away.",
+            ("group",),
+            [(group,) for group in DECIDING_GROUPS],
+        )
+        self.decisions_total = new.counter(
+            "decisions_total",
+            "Decisions, by the worker that emitted them; worry when the share of block triples in a day.",
+            ("outcome", "channel"),
+            itertools.product((o.value for o in Outcome), PAYMENT_CHANNELS),
+        )
+        self.decisions_degraded_total = new.counter(
+            "decisions_degraded_total",
+            "Decisions made without the opinion of a group, by reason; worry above 1 % of all.",
+            ("reason",),
+            [(reason.value,) for reason in Fallback],
+        )
+        self.decision_latency_seconds = new.histogram(
+            "decision_latency_seconds",
+            "From adding the entry to the decision, by the clock of Redis; the objective is 0.25.",
+            ("stream",),
+            [(stream,) for stream in streams],
+            LATENCY_BUCKETS_S,
+        )
+
+    def _declare_rules(self, new: Declarer) -> None:
+        self.rule_hits_total = new.counter(
+            "rule_hits_total",
+            "Times that a rule fired; worry when one fires far more than its backtest said.",
+            ("rule_id", "action"),
+        )
+        self.rule_errors_total = new.counter(
+            "rule_errors_total", "Rows on which a rule could not be evaluated and was passed over; worry above 0.", ("rule_id",)
+        )
+        self.ruleset_info = new.gauge(
+            "ruleset_info", "1, with the first 12 hex digits of the active rule set; worry when workers differ.", ("version",)
+        )
+
+    def _declare_model(self, new: Declarer) -> None:
+        self.model_score_ratio = new.histogram(
+            "model_score_ratio",
+            "Fraud probability as the model gave it; worry when the shape changes overnight.",
+            ("model",),
+            (),
+            SCORE_BUCKETS,
+        )
+        self.model_inference_duration_seconds = new.histogram(
+            "model_inference_duration_seconds", "Time of one inference, a whole batch.", ("model",), (), STAGE_BUCKETS_S
+        )
+        self.model_inferences_total = new.counter(
+            "model_inferences_total",
+            "Batches scored (ok), failed (error), or completed without the model (fallback).",
+            ("model", "outcome"),
+        )
+        self.model_info = new.gauge(
+            "model_info", "1, with the loaded model; worry when workers differ for long.", ("model", "version", "provider")
+        )
+
+    def _declare_sinks(self, new: Declarer) -> None:
+        self.sink_writes_total = new.counter(
+            "sink_writes_total",
+            "Batches offered to the database; worry when retried or failed outnumber committed.",
+            ("sink", "outcome"),
+        )
+        self.sink_rows_total = new.counter("sink_rows_total", "Rows that are new in a table.", ("sink", "table"))
+        self.sink_write_duration_seconds = new.histogram(
+            "sink_write_duration_seconds",
+            "Time of one batch, commit included; worry when p99 nears the batch interval.",
+            ("sink",),
+            (),
+            SINK_BUCKETS_S,
+        )
+        self.sink_last_commit_timestamp_seconds = new.gauge(
+            "sink_last_commit_timestamp_seconds",
+            "When the last batch was committed; worry when older than 120 s under load.",
+            ("sink",),
+        )
+        self.feedback_labels_total = new.counter(
+            "feedback_labels_total",
+            "Labels stored, by what they say; gives the share of false alarms over time.",
+            ("label",),
+            [(label.value,) for label in LabelValue],
+        )
+
+    def _declare_alerts(self, new: Declarer) -> None:
+        channels = NOTIFICATION_CHANNELS
+        self.alerts_raised_total = new.counter(
+            "alerts_raised_total",
+            "Alerts, before any of them is folded or sent.",
+            ("severity",),
+            [(severity.value,) for severity in Severity],
+        )
+        self.notifications_total = new.counter(
+            "notifications_total",
+            "One per alert and channel, by how it ended; worry at undeliverable: nobody was told.",
+            ("channel", "outcome"),
+            itertools.product(channels, ("delivered", "deduplicated", "digested", "undeliverable")),
+        )
+        self.notification_attempts_total = new.counter(
+            "notification_attempts_total",
+            "One per try; worry when throttled or failed outnumber ok.",
+            ("channel", "outcome"),
+            itertools.product(channels, ("ok", "throttled", "failed")),
+        )
+        self.notification_latency_seconds = new.histogram(
+            "notification_latency_seconds",
+            "From the decision to the channel's acceptance; the objective is 30.",
+            ("channel",),
+            [(channel,) for channel in channels],
+            NOTIFICATION_BUCKETS_S,
+        )
+
+
+def _inputs(group: str, intake: Sequence[str]) -> Sequence[str]:
+    return intake if group in DECIDING_GROUPS else (GROUP_STREAMS[group],)
