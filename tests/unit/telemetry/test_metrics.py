@@ -158,6 +158,17 @@ def test_a_channel_that_a_producer_made_up_opens_no_series():
     assert value(metrics, "decisions_total", outcome="block", channel="txn-4711") is None
 
 
+def test_only_slow_decisions_name_their_transaction():
+    metrics = Metrics()
+
+    metrics.decided(a_decision("quick"), 0.01)
+    metrics.decided(a_decision("slow"), 0.06)
+
+    page = generate_openmetrics(metrics.registry).decode()
+    assert '{transaction_id="slow"}' in page
+    assert "quick" not in page
+
+
 @pytest.mark.parametrize(("length", "kept"), [(114, True), (115, False), (128, False)])
 def test_an_id_too_long_for_an_exemplar_is_left_out_and_still_counted(length: int, kept: bool):
     metrics = Metrics()
