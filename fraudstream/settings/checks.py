@@ -32,9 +32,6 @@ def misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
         yield f"currency {settings.currency!r} is no ISO 4217 code{hint}", ["currency"]
     if not _is_zone(settings.time_zone):
         yield f"time_zone {settings.time_zone!r} is no IANA time zone, such as Europe/Berlin", ["time_zone"]
-    if settings.redis_timeout_s * 1000 < 2 * settings.block_ms:
-        text = f"redis_timeout_s {settings.redis_timeout_s:g} must be at least twice block_ms {settings.block_ms}"
-        yield text, ["redis_timeout_s", "block_ms"]
     if not settings.heartbeat_life_s <= settings.claim_idle_s <= settings.hard_idle_s:
         text = "heartbeat_life_s must not be longer than claim_idle_s, nor that longer than hard_idle_s"
         yield text, ["heartbeat_life_s", "claim_idle_s", "hard_idle_s"]
@@ -44,7 +41,7 @@ def misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
 
 def _tls_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
     files = ["redis_ca_file", "redis_cert_file", "redis_key_file"]
-    if any(getattr(settings, name) for name in files) and not settings.redis_url.startswith(("rediss://", "redis+")):
+    if any(getattr(settings, name) for name in files) and not settings.redis_url.startswith("rediss://"):
         yield "certificates for Redis are set, but REDIS_URL does not begin with rediss://", ["redis_url", *files]
     if (settings.redis_cert_file is None) != (settings.redis_key_file is None):
         yield "redis_cert_file and redis_key_file must be set together", files[1:]

@@ -63,15 +63,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             section="Redis",
             plain="REDIS_URL",
             secret=True,
-            pattern=r"^(redis|rediss|unix|redis\+sentinel|redis\+cluster)://",
+            pattern=r"^(redis|rediss|unix)://",
         ),
     ] = "redis://127.0.0.1:6379/0"
     redis_ca_file: Annotated[Path | None, _says("Certificate authority that signed the certificate of Redis.")] = None
     redis_cert_file: Annotated[Path | None, _says("Certificate that we show to Redis; needs the key too.")] = None
     redis_key_file: Annotated[Path | None, _says("Private key of the certificate that we show to Redis.")] = None
-    redis_timeout_s: Annotated[
-        float, _says("How long a command may take before Redis counts as away; at least twice the read's wait.", gt=0, le=300)
-    ] = 5.0
     allow_no_persistence: Annotated[
         bool, _says("Start although Redis keeps no append-only file; a crash of Redis then loses transactions.")
     ] = False
@@ -121,7 +118,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     batch_entries: Annotated[int, _says("Most entries of one read.", ge=1, le=4096)] = 128
     batches_in_hand: Annotated[int, _says("Most batches read and not yet finished.", ge=1, le=64)] = 4
-    block_ms: Annotated[int, _says("How long a read waits for the first entry.", ge=1, le=60_000)] = 1000
+    block_ms: Annotated[
+        int, _says("How long a read waits for the first entry; half of what a reply may take at most.", ge=1, le=2500)
+    ] = 1000
     heartbeat_life_s: Annotated[
         float, _says("How long a sign of life counts; after it others may take the worker's entries.", ge=0.1, le=600)
     ] = 10.0

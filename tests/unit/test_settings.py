@@ -80,7 +80,7 @@ def test_every_setting_is_read_from_its_variable():
         "log_format": "json",
         "slack_base_url": "http://127.0.0.1:1/",
     }
-    samples |= {"webhook_url": "http://127.0.0.1:2/", "alert_channels": "", "redis_timeout_s": "9", "hard_idle_s": "99"}
+    samples |= {"webhook_url": "http://127.0.0.1:2/", "alert_channels": "", "hard_idle_s": "99"}
     samples |= {"allow_no_persistence": "true", "smtp_starttls": "false", "memory_limit_ratio": "0.5", "smtp_port": "25"}
 
     for name, setting in CATALOGUE.items():
@@ -143,7 +143,6 @@ def test_an_unknown_name_in_the_file_is_refused():
         ({"smtp_password": "p", "smtp_starttls": False}, "would travel in clear"),
         ({"redis_ca_file": "ca.pem"}, "does not begin with rediss://"),
         ({"redis_url": "rediss://r", "redis_key_file": "k.pem"}, "must be set together"),
-        ({"block_ms": 4000}, "at least twice block_ms 4000"),
         ({"claim_idle_s": 5}, "heartbeat_life_s must not be longer"),
         ({"redis_url": "http://r"}, "option redis_url"),
     ],
@@ -153,7 +152,7 @@ def test_settings_that_do_not_fit_together_are_refused(settings: dict[str, objec
 
 
 def test_an_unreadable_value_is_not_reported_a_second_time_as_a_misfit():
-    text = problems_of({"FRAUDSTREAM_BLOCK_MS": "long", "FRAUDSTREAM_REDIS_TIMEOUT_S": "0.5"})
+    text = problems_of({"FRAUDSTREAM_HARD_IDLE_S": "long", "FRAUDSTREAM_CLAIM_IDLE_S": "301"})
 
     assert text.startswith("1 problem in the settings:")
 
