@@ -1,0 +1,149 @@
+"""
+A checked set of features: what the kernel computes, what the stores must keep for it, and the id that ties values to it.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fraudstream.features.syntax import Aggregate, Expression
+
+#: Bytes of the flag byte at the end of each record.
+FLAG_BYTES = 1
+#: Low two bits of the flag byte: 0 approve or not yet decided, 1 challenge, 2 review, 3 block.
+OUTCOME_MASK = 0b0011
+#: Set once somebody reported the transaction as fraud.
+FRAUD_FLAG = 0b0100
+#: Set once somebody reported the transaction as legitimate.
+LEGITIMATE_FLAG = 0b1000
+#: One slot of a ring, exactly as the script writes it.
+SLOT = np.dtype([("bucket", "<u4"), ("count", "<u4"), ("frauds", "<u4"), ("sum", "<f8")])
+#: Name of the record's field that holds a coarse place (latitude and longitude).
+PLACE = "place"
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """
+    One column: ``default`` is its value where there is no history or a field is missing (NaN = unknown), ``description`` is
+    one sentence for people, ``source`` the definition as it stands in the file.
+    """
+
+    name: str
+    unit: str
+    default: float
+    description: str
+    source: str
+    body: Aggregate | Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """
+    What history hangs on: ``kind`` names it in keys, ``fields`` name it in a transaction, ``log`` says how its past is kept.
+    """
+
+    kind: str
+    fields: tuple[str, ...]
+    log: bool
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """
+    Features in the order of their columns, with everything that stores and scripts must know to keep their state.
+
+    ``id`` changes with whatever changes a value. ``log_layout`` and ``ring_layout`` are short hashes that stand in keys, so that
+    records of another size never meet. ``hashed`` are the fields that every record keeps a 32-bit word of. ``order`` lists the
+    columns of expressions such that each comes after what it refers to. ``ring_resolutions`` are (milliseconds, byte offset, slots).
+    """
+
+    id: str
+    features: tuple[Feature, ...]
+    entities: tuple[Entity, ...]
+    hashed: tuple[str, ...]
+    order: tuple[int, ...]
+    log_layout: str
+    ring_layout: str
+    ring_resolutions: tuple[tuple[int, int, int], ...]
+    log_cap_records: int
+    state_ttl_s: int
+    reads_outcome: bool
+    reads_labels: bool
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """
+        Names of the columns, in order.
+        """
+        return tuple(feature.name for feature in self.features)
+
+    @cached_property
+    def logs(self) -> tuple[str, ...]:
+        """
+        Kinds of entity kept as event logs, in the order of the file.
+        """
+        return tuple(entity.kind for entity in self.entities if entity.log)
+
+    @cached_property
+    def rings(self) -> tuple[str, ...]:
+        """
+        Kinds of entity kept as rings of buckets, in the order of the file.
+        """
+        return tuple(entity.kind for entity in self.entities if not entity.log)
+
+    @cached_property
+    def record_dtype(self) -> np.dtype[np.void]:
+        """
+        Layout of one record, little endian and packed: hash, event time in seconds, amount in minor units, words, flags.
+        """
+        return np.dtype(
+            [("hash", "<u8"), ("time", "<u4"), ("amount", "<i8"), *((name, "<u4") for name in self.hashed), ("flags", "u1")]
+        )
+
+    @cached_property
+    def record_size(self) -> int:
+        """
+        Bytes of one record.
+        """
+        return self.record_dtype.itemsize
+
+    @property
+    def flag_offset(self) -> int:
+        """
+        Place of the flag byte in a record.
+        """
+        return self.record_size - FLAG_BYTES
+
+    @property
+    def log_cap_bytes(self) -> int:
+        """
+        Longest log; one that grows beyond it loses its oldest quarter.
+        """
+        return self.log_cap_records * self.record_size
+
+    @property
+    def log_drop_bytes(self) -> int:
+        """
+        Bytes of that quarter: whole records.
+        """
+        return self.log_cap_records // 4 * self.record_size
+
+    @cached_property
+    def ring_size(self) -> int:
+        """
+        Bytes of a full ring, all resolutions.
+        """
+        return sum(slots for _, _, slots in self.ring_resolutions) * SLOT.itemsize
+
+    @cached_property
+    def aggregates(self) -> dict[str, tuple[tuple[int, Aggregate], ...]]:
+        """
+        Per kind of entity the columns that are aggregates over it.
+        """
+        found: dict[str, list[tuple[int, Aggregate]]] = {}
+        for column, feature in enumerate(self.features):
+            if isinstance(feature.body, Aggregate):
+                found.setdefault(feature.body.entity, []).append((column, feature.body))
+        return {kind: tuple(columns) for kind, columns in found.items()}

@@ -1,0 +1,64 @@
+"""
+The one kernel: transactions and the states of their entities to the feature matrix, online, in replays and in training alike.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.domain.transaction import Transaction
+from fraudstream.features.columns import RowColumns
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.evaluate import number
+from fraudstream.features.logs import LogPasts
+from fraudstream.features.records import Records, records
+from fraudstream.features.rings import RingPasts
+from fraudstream.features.states import Standing, States
+from fraudstream.features.syntax import Aggregate
+
+__all__ = ["Records", "Standing", "States", "compute", "records"]
+
+
+def compute(
+    features: FeatureSet, transactions: Sequence[Transaction], records: Records, standings: Sequence[Standing], states: States
+) -> NDArray[np.float32]:
+    """
+    Compute the features of a batch from states that were read after the batch's touch.
+
+    In a log the past of a transaction is what stands before its own record (for a late one every record); of a transaction
+    whose record is gone nothing is known. A ring gives its present, less the own transaction and what this call added after it.
+
+    Args:
+        transactions: The batch, in the order of its touch.
+        records: What ``records`` returned for it.
+        standings: How each one stands after the touch.
+        states: Per kind one state per row.
+
+    Returns:
+        Shape (batch, features), float32, columns in the order of ``features.names``. NaN means unknown.
+    """
+    batch = len(transactions)
+    values: dict[str, NDArray[np.float32]] = {}
+    if not batch:
+        return np.empty((0, len(features.names)), np.float32)
+    rows = RowColumns(transactions, records, values)
+    logs = set(features.logs)
+    for kind, columns in features.aggregates.items():
+        bodies = [body for _, body in columns]
+        pasts = (
+            LogPasts(features, kind, bodies, records, standings, states.logs[kind], rows)
+            if kind in logs
+            else RingPasts(features, kind, records, standings, states.rings[kind])
+        )
+        for column, body in columns:
+            feature = features.features[column]
+            answer, known = pasts.answer(body)
+            values[feature.name] = np.where(known, answer, feature.default).astype(np.float32)
+    for column in features.order:
+        feature = features.features[column]
+        if isinstance(feature.body, Aggregate):
+            raise TypeError("the order lists expressions only")
+        found = number(feature.body, rows, batch)
+        values[feature.name] = np.where(np.isnan(found), feature.default, found).astype(np.float32)
+    return np.ascontiguousarray(np.stack([values[name] for name in features.names], axis=1))
