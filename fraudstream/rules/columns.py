@@ -1,0 +1,145 @@
+"""
+A batch of transactions turned on its side: one column per field that a rule set reads, built when first asked for.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.domain.currency import EXPONENTS
+from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.vocabulary import LOW_CARDINALITY, NUMBER_FIELDS, TEXT_FIELDS
+
+#: Truth of each row: shape (batch,), or a lone value that holds for all rows.
+Mask = NDArray[np.bool_] | np.bool_
+#: Number of each row, NaN where missing: shape (batch,), or a lone value that holds for all rows.
+Floats = NDArray[np.float64] | np.float64
+
+_NAN = np.float64("nan")
+
+
+class Texts:
+    """
+    The texts of a batch: ``values`` are the rows (None where missing) or, with ``codes``, the distinct ones and where each row
+    finds its own.
+    """
+
+    __slots__ = ("_index", "_known", "codes", "values")
+
+    def __init__(self, values: list[str | None], codes: NDArray[np.intp] | None = None) -> None:
+        self.values = values
+        self.codes = codes
+        self._known: NDArray[np.bool_] | None = None
+        self._index: dict[str | None, int] | None = None
+
+    @classmethod
+    def coded(cls, rows: list[str | None]) -> "Texts":
+        """
+        Keep each distinct value once.
+        """
+        index = {value: code for code, value in enumerate(dict.fromkeys(rows))}
+        codes = np.fromiter(map(index.__getitem__, rows), np.intp, len(rows))
+        texts = cls(list(index), codes)
+        texts._index = index
+        return texts
+
+    def spread(self, answers: NDArray[Any]) -> NDArray[Any]:
+        """
+        Return one answer per row from one answer per value.
+        """
+        return answers if self.codes is None else answers[self.codes]
+
+    def known(self) -> NDArray[np.bool_]:
+        """
+        Return which rows have a text.
+        """
+        if self._known is None:
+            present = [value is not None for value in self.values]
+            self._known = self.spread(np.array(present, np.bool_))
+        return self._known
+
+    def rows(self) -> list[str | None]:
+        """
+        Return one text per row.
+        """
+        if self.codes is None:
+            return self.values
+        return [self.values[code] for code in self.codes.tolist()]
+
+    def equal_to(self, wanted: str) -> NDArray[np.bool_]:
+        """
+        Return which rows hold exactly this text.
+        """
+        if self._index is not None and self.codes is not None:
+            return np.equal(self.codes, self._index.get(wanted, -1))
+        return self.spread(np.array([value == wanted for value in self.values], np.bool_))
+
+
+class Batch:
+    """
+    One batch on its way through a rule set. ``memo`` holds what several rules share, by slot.
+    """
+
+    __slots__ = ("_features", "_numbers", "_scale", "_texts", "memo", "size", "transactions")
+
+    def __init__(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32], slots: int) -> None:
+        self.transactions = transactions
+        self.size = len(transactions)
+        self.memo: list[Any] = [None] * slots
+        # Column by column in memory, and wide enough that a threshold written in decimals means the same everywhere.
+        self._features = np.array(matrix.T, dtype=np.float64, order="C")
+        self._features[np.isinf(self._features)] = _NAN
+        self._numbers: dict[str, NDArray[np.float64]] = {}
+        self._texts: dict[str, Texts] = {}
+        self._scale: Floats | None = None
+
+    def feature(self, column: int) -> NDArray[np.float64]:
+        """
+        Return one column of the feature matrix, widened, infinities taken as missing.
+        """
+        values: NDArray[np.float64] = self._features[column]
+        return values
+
+    def number(self, name: str) -> NDArray[np.float64]:
+        """
+        Return a numeric field.
+        """
+        column = self._numbers.get(name)
+        if column is None:
+            # numpy reads None as NaN here.
+            column = np.array(list(map(NUMBER_FIELDS[name], self.transactions)), dtype=np.float64)
+            column[np.isinf(column)] = _NAN
+            self._numbers[name] = column
+        return column
+
+    def text(self, name: str) -> Texts:
+        """
+        Return a textual field.
+        """
+        column = self._texts.get(name)
+        if column is None:
+            rows = list(map(TEXT_FIELDS[name], self.transactions))
+            column = self._texts[name] = Texts.coded(rows) if name in LOW_CARDINALITY else Texts(rows)
+        return column
+
+    def scale(self) -> Floats:
+        """
+        Return how many minor units one major unit of each row's currency has; a lone value when all rows agree.
+        """
+        if self._scale is None:
+            currency = self.text("currency")
+            scales = np.array([10.0 ** EXPONENTS[code or ""] for code in currency.values])
+            alike = len(set(scales.tolist())) == 1
+            self._scale = np.float64(scales[0]) if alike else currency.spread(scales)
+        return self._scale
+
+    def money(self, minor: float, currency: str) -> Floats:
+        """
+        Return an amount of one currency: missing in rows of another, a lone value when no row is.
+        """
+        texts = self.text("currency")
+        if texts.values == [currency]:
+            return np.float64(minor)
+        return np.where(texts.equal_to(currency), minor, _NAN)

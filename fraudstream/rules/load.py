@@ -1,0 +1,160 @@
+"""
+From the text of a rule file to a rule set that has passed its own tests.
+"""
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from types import MappingProxyType
+
+from fraudstream.domain.errors import InvalidRule
+from fraudstream.rules.checker import Checker
+from fraudstream.rules.embedded import run_tests
+from fraudstream.rules.explain import build_explain
+from fraudstream.rules.lexer import Token, tokenise
+from fraudstream.rules.lists import ListContents, read_list, versions
+from fraudstream.rules.plan import lists_of
+from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
+from fraudstream.rules.row import build_row
+from fraudstream.rules.rule import PRECEDENCE, Rule
+from fraudstream.rules.ruleset import ReadyRule, RuleSet
+from fraudstream.rules.statements import parse_rules
+from fraudstream.rules.syntax import OnMissing, RuleStatement
+from fraudstream.rules.vector import build
+from fraudstream.rules.vocabulary import TEXT_FIELDS, Attribute, attributes
+
+Lists = Mapping[str, ListContents]
+#: A rule set that names no list needs none.
+NO_LISTS: Lists = MappingProxyType({})
+
+
+def canonical(source: str) -> str:
+    """
+    Return a source with one kind of line end, no blanks at the ends of lines, and no empty lines at its ends.
+    """
+    unix = source.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    return "\n".join(line.rstrip() for line in unix.split("\n")).strip("\n") + "\n"
+
+
+def load_rules(source: str, *, features: Sequence[str], lists: Lists = NO_LISTS, name: str = "<rules>") -> RuleSet:
+    """
+    Build a rule set from its text and run the tests that stand beside its rules.
+
+    Args:
+        source: The rules; see docs/rules.md for the language.
+        features: Names of the columns that ``evaluate`` will be given, in order.
+        lists: What the lists hold that the rules may name.
+        name: What errors call the source, such as the path of its file.
+
+    Raises:
+        InvalidRule: Anything at all is wrong, a failing test included; the text shows every problem with line, caret and hint.
+    """
+    text = canonical(source)
+    problems = Problems(text, name)
+    list_versions = versions(lists)
+    tokens = tokenise(text, problems)
+    known = attributes(features)
+    statements = parse_rules(tokens, text, problems)
+    _refuse_doubles(statements, problems)
+    checker = Checker(known, lists)
+    rules = [rule for statement in statements if (rule := _rule(statement, checker, text, problems)) is not None]
+    for rule in rules:
+        run_tests(rule, known, lists, problems)
+    problems.raise_if_any()
+    rules.sort(key=lambda rule: (PRECEDENCE[rule.action], rule.priority, rule.rule_id))
+    ready, slots = _ready(rules, lists, text, tokens, known)
+    used = frozenset[str]().union(*(lists_of(rule.condition) for rule in rules))
+    return RuleSet(
+        id=sha256(text.encode(errors="surrogatepass")).hexdigest(),
+        source=text,
+        rules=tuple(rules),
+        features=tuple(features),
+        lists={list_name: version for list_name, version in list_versions.items() if list_name in used},
+        ready=ready,
+        slots=slots,
+    )
+
+
+def load_rules_file(path: Path, *, features: Sequence[str], lists: Lists = NO_LISTS) -> RuleSet:
+    """
+    Build a rule set from a file; see ``load_rules``.
+
+    Raises:
+        InvalidRule: The file cannot be read, or what it says cannot be used.
+    """
+    return load_rules(_read(path), features=features, lists=lists, name=str(path))
+
+
+def load_lists(folder: Path) -> dict[str, ListContents]:
+    """
+    Read every ``NAME.list`` of a folder; the rules call it ``@NAME``. A folder that does not exist holds no lists.
+
+    Raises:
+        InvalidRule: A file cannot be read, or its name is no name of a list.
+    """
+    lists = {path.stem: read_list(_read(path)) for path in sorted(folder.glob("*.list"))}
+    versions(lists)
+    return lists
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidRule(f"{path}: cannot be read as text: {exc}") from exc
+
+
+def _refuse_doubles(statements: Sequence[RuleStatement], problems: Problems) -> None:
+    seen: dict[str, RuleStatement] = {}
+    for statement in statements:
+        first = seen.setdefault(statement.rule_id, statement)
+        if first is not statement:
+            where = f"the other one stands in line {problems.line(first.at)}"
+            problems.add(Problem(statement.at, 1, f"there are two rules {statement.rule_id}", where))
+
+
+def _rule(statement: RuleStatement, checker: Checker, text: str, problems: Problems) -> Rule | None:
+    try:
+        condition = checker.condition(statement.condition)
+    except Refused as refused:
+        problems.add(refused.problem)
+        return None
+    rollout = statement.rollout
+    if rollout is not None and rollout.field not in TEXT_FIELDS:
+        hint = did_you_mean(rollout.field, TEXT_FIELDS) or "choose from " + ", ".join(TEXT_FIELDS)
+        length = rollout.end - rollout.at
+        problems.add(Problem(rollout.at, length, f"a rollout cannot stick to {rollout.field!r}", hint))
+        return None
+    return Rule(
+        rule_id=statement.rule_id,
+        action=statement.action,
+        points=statement.points,
+        shadow=statement.shadow,
+        reason=statement.reason or statement.rule_id.replace("_", " "),
+        tags=statement.tags,
+        priority=statement.priority,
+        on_missing=statement.on_missing,
+        guard_max_rate=statement.guard_max_rate,
+        rollout=rollout,
+        active_from_ms=statement.active_from_ms,
+        active_until_ms=statement.active_until_ms,
+        text=text[statement.condition.at : statement.condition.end],
+        written=statement.condition,
+        condition=condition,
+        tests=statement.tests,
+        line=problems.line(statement.at),
+    )
+
+
+def _ready(
+    rules: Sequence[Rule],
+    lists: Lists,
+    text: str,
+    tokens: Sequence[Token],
+    known: Mapping[str, Attribute],
+) -> tuple[tuple[ReadyRule, ...], int]:
+    conditions, slots = build(((rule.condition, rule.on_missing is not OnMissing.SKIP) for rule in rules), lists)
+    return tuple(
+        ReadyRule(rule, condition, build_row(rule.condition, lists), build_explain(text, tokens, rule.written, known))
+        for rule, condition in zip(rules, conditions, strict=True)
+    ), slots
