@@ -1,0 +1,143 @@
+"""
+Group ``recorder``: decisions become rows, or dead letters that say why not.
+"""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, NamedTuple
+
+import msgspec
+
+from fraudstream.domain.codec import MAX_BODY_BYTES, decode_decision
+from fraudstream.domain.decision import DECISION_SCHEMA, Decision
+from fraudstream.domain.masking import has_card_number, is_card_number_id, mask_cards
+from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter
+from fraudstream.stages.intake import letter_for
+
+#: Fields whose digits are ours (hashes, times, money, features, an id that was let in): one in ten long numbers passes for a card.
+_PLAIN = frozenset(
+    "transaction_id occurred_at_ms amount_minor balance_before_minor balance_after_minor counterparty_balance_before_minor "
+    "counterparty_balance_after_minor vector feature_set rule_set lists model".split()
+)
+#: Decisions in one database transaction; more gain nothing and hold locks longer.
+MAX_AT_ONCE = 4_000
+
+
+class _Part(NamedTuple):
+    """
+    One decision of an entry: the field that held it, and what it held.
+    """
+
+    delivery: Delivery
+    name: bytes
+    decision: Decision
+
+
+class Recorder:
+    """
+    A ``Stage``. An entry is done once every decision in it is stored, known, or has a letter.
+
+    The second delivery is harmless because the store knows the ids. While the store is away nothing is dead-lettered:
+    ``DecisionStoreUnavailable`` goes through to the fleet, which waits.
+    """
+
+    def __init__(self, store: DecisionStore) -> None:
+        self._store = store
+
+    async def work(self, batch: Sequence[Delivery]) -> Handled:
+        """
+        Record every decision of a batch.
+        """
+        parts, letters = _decode(batch)
+        refused: dict[str, str] = {}
+        rest = iter(parts)
+        while some := list(islice(rest, MAX_AT_ONCE)):
+            recorded = await self._store.record([part.decision for part in some])
+            refused.update(recorded.refused)
+        letters += [_refusal(part, refused) for part in parts if part.decision.transaction.transaction_id in refused]
+        return Handled(done=[delivery.entry_id for delivery in batch], letters=letters)
+
+    async def give_up(self, delivery: Delivery, error: str) -> Handled:
+        """
+        Leave a letter for each decision of the entry, so that each can be replayed alone.
+        """
+        letters = [_letter(delivery, name, "max_retries", error) for name in delivery.fields or {}]
+        return Handled(done=[delivery.entry_id], letters=letters or [letter_for(delivery, "max_retries", error)])
+
+
+def _decode(batch: Sequence[Delivery]) -> tuple[list[_Part], list[Letter]]:
+    parts: list[_Part] = []
+    letters: list[Letter] = []
+    for delivery in batch:
+        for name, body in (delivery.fields or {}).items():
+            try:
+                decision = decode_decision(body)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
+                reason = "schema_invalid" if isinstance(exc, msgspec.ValidationError) else "decode_error"
+                letters.append(_letter(delivery, name, reason, mask_cards(str(exc))))
+                continue
+            if problem := _problem(name, decision):
+                letters.append(_letter(delivery, name, "schema_invalid", problem))
+            else:
+                parts.append(_Part(delivery, name, decision))
+    return parts, letters
+
+
+def _problem(name: bytes, decision: Decision) -> str:
+    """
+    Say what makes a readable decision unusable; empty when nothing does.
+    """
+    if decision.schema != DECISION_SCHEMA:
+        return f"the decision's schema is not {DECISION_SCHEMA}; a newer worker wrote it"
+    if decision.transaction.transaction_id.encode() != name:
+        return "the field's name is not the decision's transaction id"
+    if any(at.tzinfo is None for at in (decision.occurred_at, decision.received_at, decision.decided_at)):
+        return "a time of the decision has no offset from UTC"
+    return ""
+
+
+def _refusal(part: _Part, refused: dict[str, str]) -> Letter:
+    return _letter(part.delivery, part.name, "sink_rejected", refused[part.decision.transaction.transaction_id])
+
+
+def _letter(delivery: Delivery, name: bytes, reason: str, error: str) -> Letter:
+    """
+    Write the letter of one decision, with nothing in it of its neighbours.
+    """
+    text = name.decode(errors="replace")
+    body = (delivery.fields or {})[name]
+    if not _is_card(text):
+        fields = {name: _masked(body)[:MAX_BODY_BYTES]}
+        return Letter(entry_id=delivery.entry_id, reason=reason, error=error, fields=fields, part=text)
+    # Two masked names may be equal, and the second letter would be taken for the first: the place in the entry tells them apart.
+    place = list(delivery.fields or {}).index(name)
+    fields = {mask_cards(text).encode(): _masked(body)[:MAX_BODY_BYTES]}
+    return Letter(
+        entry_id=delivery.entry_id, reason=reason, error=error, fields=fields, part=f"{delivery.entry_id.decode()}/{place}"
+    )
+
+
+def _is_card(transaction_id: str) -> bool:
+    return is_card_number_id(transaction_id) if transaction_id.isdecimal() else has_card_number(transaction_id)
+
+
+def _masked(body: bytes) -> bytes:
+    """
+    Mask card numbers in the JSON of a decision so that it can still be read; other bytes are masked as text.
+    """
+    try:
+        return msgspec.json.encode(_masked_value(msgspec.json.decode(body)))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return mask_cards(body.decode("latin-1")).encode("latin-1")
+
+
+def _masked_value(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {mask_cards(key): each if key in _PLAIN else _masked_value(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_masked_value(each) for each in value]
+    if isinstance(value, str):
+        return mask_cards(value)
+    if isinstance(value, int) and not isinstance(value, bool) and has_card_number(str(value)):
+        return mask_cards(str(value))
+    return value
