@@ -1,0 +1,55 @@
+# Two commands on a fresh machine (Python 3.11, pip, make): `make demo` shows it running, `make test` shows it right.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test bench lint train clean constraints env-example
+
+help: ## show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
+	@echo '  ARGS="…" is handed on: make test ARGS="-k rules", make demo ARGS="--json"'
+
+install: $(STAMP) ## make the virtual environment, exactly as constraints.txt says
+
+# Again only when what is installed, or which versions, has changed.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or newer is needed: make PYTHON=python3.11 …' >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[test,lint]'
+	@touch $@
+
+demo: $(STAMP) ## run the whole fleet on embedded servers, with synthetic payments
+	@$(BIN)/fraudstream demo $(ARGS)
+
+test: $(STAMP) ## run every test
+	@$(BIN)/python -m pytest $(ARGS)
+
+bench: $(STAMP) ## measure throughput and latency end to end on this machine
+	@$(BIN)/fraudstream bench $(ARGS)
+
+lint: $(STAMP) ## check style and types
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy --strict fraudstream $(wildcard cmd/*.py)
+
+train: $(STAMP) ## train models/fraud.onnx again
+	@$(BIN)/fraudstream train $(ARGS)
+
+constraints: ## write constraints.txt from the newest versions that pyproject.toml allows
+	rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --disable-pip-version-check --no-input '.[test,lint]'
+	{ sed -n '/^#/p' constraints.txt; build/constraints/bin/python -m pip freeze --quiet \
+		| grep -viE '^(fraudstream|pip|setuptools|wheel)( @|==)' | LC_ALL=C sort -f; } > build/constraints.txt
+	mv build/constraints.txt constraints.txt && rm -rf build/constraints
+
+env-example: $(STAMP) ## write .env.example from the settings
+	@$(BIN)/python -c 'from fraudstream.settings import example; print(example(), end="")' > .env.example
+
+clean: ## remove the virtual environment and everything built
+	rm -rf $(VENV) build dist reports .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
