@@ -19,7 +19,8 @@ from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_decis
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.features.kernel import Records, States
+from fraudstream.features.records import Records
+from fraudstream.features.states import States
 from fraudstream.fleet.ports import Delivery
 from fraudstream.stages.ports import Answer, Completed, Completion, Place, Touched
 

@@ -10,7 +10,7 @@ import msgspec
 
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet.backoff import full_jitter
-from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Letter, Stage, TransactionStream
+from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Stage, TransactionStream
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -165,14 +165,12 @@ class Hands:
 
     async def _entomb(self, delivery: Delivery) -> None:
         if await self._stream.entomb(delivery.entry_id):
-            self._report.buried(
-                Letter(entry_id=delivery.entry_id, reason="trimmed", error="trimmed before it was worked", fields={})
-            )
+            self._report.buried("trimmed", delivery.entry_id.decode(), "trimmed before it was worked")
 
     async def _finish(self, handled: Handled) -> None:
         for letter in handled.letters:
             if await self._stream.bury(letter):
-                self._report.buried(letter)
+                self._report.buried(letter.reason, letter.entry_id.decode(), letter.error)
         if handled.done:
             await self._stream.acknowledge(handled.done)
         for entry_id, delay_s in handled.retry.items():

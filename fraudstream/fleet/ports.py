@@ -248,7 +248,7 @@ class FleetReport(Protocol):
         """
         ...
 
-    def buried(self, letter: Letter) -> None:
+    def buried(self, reason: str, entry_id: str, error: str) -> None:
         """
         A dead letter was written.
         """

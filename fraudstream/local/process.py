@@ -112,6 +112,12 @@ class LocalServer(ABC):
         Return the command line; called at every start.
         """
 
+    def _environment(self) -> dict[str, str] | None:
+        """
+        Return the environment of the process; None for our own.
+        """
+        return None
+
     @abstractmethod
     def _answers(self) -> bool:
         """
@@ -178,6 +184,7 @@ class LocalServer(ABC):
             self._process = subprocess.Popen(  # noqa: S603 likewise
                 self._command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.folder,
                 start_new_session=True,  # Ctrl-C on the terminal is for us, not for the server
+                env=self._environment(),
                 **self._owner.popen_arguments(),
             )  # fmt: skip
         self._guard = guard

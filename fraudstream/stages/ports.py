@@ -12,7 +12,8 @@ from fraudstream.domain.codec import VerdictRecord
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.evidence import Verdict
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.kernel import Records, States
+from fraudstream.features.records import Records
+from fraudstream.features.states import States
 
 
 class Place(StrEnum):

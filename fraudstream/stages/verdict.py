@@ -16,7 +16,9 @@ from fraudstream.domain.decision import Decision
 from fraudstream.domain.evidence import Fallback, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.features.kernel import Records, Standing, compute, records
+from fraudstream.features.kernel import compute
+from fraudstream.features.records import Records, records
+from fraudstream.features.states import Standing
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
 from fraudstream.stages.intake import Case, decode_batch, letter_for
 from fraudstream.stages.join import join
@@ -30,6 +32,7 @@ from fraudstream.stages.ports import (
     VerdictLedger,
     VerdictReport,
 )
+from fraudstream.stages.selection import part_of_records, part_of_states
 
 _STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
 _ENDED = (Place.DUPLICATE, Place.GONE)
@@ -228,9 +231,9 @@ class VerdictRoad:
         return compute(
             self._features,
             [cases[i].transaction for i in indices],
-            prepared.take(indices),
+            part_of_records(prepared, indices),
             [_STANDING.get(touched.places[i], Standing.SEEN) for i in indices],
-            touched.states.take(indices),
+            part_of_states(touched.states, indices, of=len(cases)),
         )
 
     def _from_other(self, case: Case, index: int, other: VerdictRecord) -> Row:

@@ -1,0 +1,228 @@
+"""
+The consumers of one process: which concrete thing each of them gets.
+"""
+
+import random
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+
+import structlog
+
+from fraudstream.adapters.postgres_store import PostgresDecisionStore
+from fraudstream.adapters.redis_checks import check_server
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_clock import RedisClock
+from fraudstream.adapters.redis_janitor import RedisJanitor
+from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
+from fraudstream.adapters.redis_outbox import RedisAlertOutbox
+from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
+from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
+from fraudstream.app.channels import channels
+from fraudstream.app.connections import address
+from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
+from fraudstream.fleet.hands import Limits
+from fraudstream.fleet.ports import Stage
+from fraudstream.fleet.worker import Worker
+from fraudstream.scoring.load import load_model
+from fraudstream.settings import Settings, locate
+from fraudstream.stages.alerter import Alerter
+from fraudstream.stages.fraud_check import RulesJudge
+from fraudstream.stages.labels import Labels
+from fraudstream.stages.ml_scoring import ModelJudge
+from fraudstream.stages.recorder import Recorder
+from fraudstream.stages.step_in import AbsentModel, AbsentRules, StepIn
+from fraudstream.stages.verdict import Judge, VerdictRoad
+from fraudstream.telemetry.metrics import Metrics
+from fraudstream.telemetry.report import GroupReport
+
+#: How many times within one decision deadline a healthy worker looks for what is overdue in the other group.
+_LOOKS_PER_DEADLINE = 4
+
+
+class Crew:
+    """
+    The consumers of one process, and what they share.
+    """
+
+    def __init__(self, settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._stack = stack
+        self._keys = Keys()
+        self._address = address(settings)
+        self._clock = RedisClock()
+        self._executor = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="model"))
+        self._times = StreamOptions(
+            heartbeat_life_s=settings.heartbeat_life_s,
+            claim_idle_s=settings.claim_idle_s,
+            hard_idle_s=settings.hard_idle_s,
+            dead_marker_s=max(3600.0, settings.dedup_horizon_s),
+        )
+        self._ledger = LedgerOptions(
+            horizon_s=settings.dedup_horizon_s,
+            deadline_ms=settings.decision_deadline_ms,
+            grace_ms=max(250, settings.decision_deadline_ms),
+        )
+        self.workers: list[Worker] = []
+        self.reports: list[GroupReport] = []
+
+    async def open(self) -> None:
+        """
+        Connect, check the server, and make a consumer for each group.
+        """
+        self._commands = await self._stack.enter_async_context(connected(self._address))
+        server = await check_server(
+            self._commands, allow_no_persistence=self._settings.allow_no_persistence, partitioned=bool(self._keys.tag)
+        )
+        await self._clock.set(self._commands)
+        structlog.get_logger().info("server_checked", server=server)
+        self.janitor = RedisJanitor(self._commands, self._keys)
+        for group in self._settings.groups:
+            await self._join(group)
+
+    async def _join(self, group: str) -> None:
+        if group in OTHER_GROUP:
+            await self._deciding(group)
+        elif group == "alerter":
+            await self._consumer(group, self._alerter)
+        else:
+            await self._consumer(group, self._recorder if group == "recorder" else self._labels)
+
+    async def _consumer(
+        self,
+        group: str,
+        make_stage: Callable[[RedisTransactionStream, GroupReport], Awaitable[Stage]],
+        *,
+        stepping_in: bool = False,
+    ) -> None:
+        """
+        Add one consumer of a group: its connection, its stream, its heartbeat and its stage.
+        """
+        settings = self._settings
+        reader = self._address.reader()
+        self._stack.push_async_callback(reader.aclose)
+        stream = RedisTransactionStream(
+            reader,
+            self._commands,
+            stream=settings.stream or self._keys.stream(STREAM_OF[group]),
+            group=group,
+            consumer=consumer_name(settings.consumer_id or ""),
+            keys=self._keys,
+            options=self._times,
+        )
+        report = GroupReport(
+            self._metrics, stream=stream.name, group=group, worker=stream.consumer, stepping_in=stepping_in
+        )
+        self.reports.append(report)
+        overdue = RedisOverdue(
+            self._commands, stream=stream.name, group=group, consumer=stream.consumer, keys=self._keys, options=self._ledger
+        )
+        self.workers.append(
+            Worker(
+                await make_stage(stream, report),
+                stream,
+                RedisHeart(self._address, stream, self._keys, self._times),
+                limits=self._limits(),
+                report=report,
+                rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
+                overdue=overdue if stepping_in else None,
+                overdue_every_s=settings.decision_deadline_ms / 1000 / _LOOKS_PER_DEADLINE,
+            )
+        )
+
+    def _limits(self) -> Limits:
+        settings = self._settings
+        return Limits(
+            batch_entries=settings.batch_entries,
+            batches_in_hand=settings.batches_in_hand,
+            max_deliveries=settings.max_deliveries,
+            block_ms=settings.block_ms,
+            heartbeat_life_s=settings.heartbeat_life_s,
+            drain_timeout_s=settings.drain_timeout_s,
+        )
+
+    async def _deciding(self, group: str) -> None:
+        """
+        Add a consumer of a deciding group, and one that steps in for the other.
+        """
+        rulebook = load_rulebook(self._settings)
+        make_judge = self._rules_judge if group == "fraud-check" else self._model_judge
+
+        async def stage(stream: RedisTransactionStream, report: GroupReport) -> Stage:
+            return self._road(make_judge(rulebook, report), rulebook, stream, report)
+
+        async def absent(stream: RedisTransactionStream, report: GroupReport) -> Stage:
+            judge = AbsentModel() if stream.group == "ml-scoring" else AbsentRules()
+            return StepIn(self._road(judge, rulebook, stream, report))
+
+        await self._consumer(group, stage)
+        if self._settings.decision_deadline_ms:
+            await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
+
+    def _rules_judge(self, rulebook: Rulebook, _report: GroupReport) -> Judge:
+        rule_set = load_rule_set(self._settings, rulebook.features)
+        self._metrics.know_rules(rule_set.id, [(rule.id, rule.action.value) for rule in rule_set.rules])
+        return RulesJudge(rule_set)
+
+    def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
+        model = load_model(locate(self._settings.model_path), rulebook.features.names, feature_set=rulebook.features.id)
+        self._metrics.know_model(model.id[:12], model.version, "CPUExecutionProvider")
+        return ModelJudge(model, self._executor, explain_from=rulebook.policy.challenge_from / 2, report=report)
+
+    def _road(
+        self, judge: Judge, rulebook: Rulebook, stream: RedisTransactionStream, report: GroupReport
+    ) -> VerdictRoad:
+        return VerdictRoad(
+            judge,
+            RedisEntityStore(
+                self._commands,
+                stream=stream.name,
+                group=stream.group,
+                features=rulebook.features,
+                keys=self._keys,
+                options=self._ledger,
+                clock=self._clock,
+            ),
+            RedisVerdictLedger(
+                self._commands,
+                stream=stream.name,
+                group=stream.group,
+                consumer=stream.consumer,
+                features=rulebook.features,
+                keys=self._keys,
+                options=self._ledger,
+                clock=self._clock,
+            ),
+            stream,
+            features=rulebook.features,
+            policy=rulebook.policy,
+            clock=self._clock,
+            default_currency=self._settings.currency,
+            report=report,
+        )
+
+    async def _recorder(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:
+        return Recorder(await self._store())
+
+    async def _labels(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:
+        return Labels(await self._store())
+
+    async def _store(self) -> PostgresDecisionStore:
+        store = PostgresDecisionStore(self._settings.postgres_url or "")
+        self._stack.push_async_callback(store.close)
+        return store
+
+    async def _alerter(self, stream: RedisTransactionStream, _report: GroupReport) -> Stage:
+        opened = channels(self._settings)
+        for channel in opened:
+            self._stack.push_async_callback(channel.close)
+        outbox = RedisAlertOutbox(
+            self._commands,
+            stream=stream.name,
+            group=stream.group,
+            consumer=stream.consumer,
+            keys=self._keys,
+            ttl_s=self._ledger.record_ttl_s,
+        )
+        return Alerter(opened, outbox, self._clock)

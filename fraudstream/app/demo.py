@@ -1,0 +1,253 @@
+"""
+The whole system on one machine: embedded servers, one process per group, a producer, and an account of what came out.
+"""
+
+import asyncio
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+
+import msgspec
+
+from fraudstream.adapters.postgres_migrations import migrate
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_stream import plain
+from fraudstream.app.account import counted, detection, stored, waiting
+from fraudstream.app.connections import address, intake
+from fraudstream.domain.errors import TransientError
+from fraudstream.local import LocalPostgres, LocalValkey
+from fraudstream.local.worker import LocalWorker
+from fraudstream.producers.labelled import Labelled
+from fraudstream.producers.produce import produce
+from fraudstream.settings import Settings
+
+#: The processes of the demo, by group.
+DEMO_GROUPS = ("fraud-check", "ml-scoring", "recorder", "alerter")
+#: How long nothing may move before the demo says that it is stuck, in seconds.
+_STUCK_S = 60.0
+
+
+class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What to run. ``rate_per_s`` None means as fast as the producer can; ``replay`` turns horizon and deadline off, as history needs.
+    """
+
+    source: Callable[[], Iterable[Labelled]]
+    total: int | None
+    rate_per_s: float | None = None
+    deadline_ms: int = 250
+    workers_per_group: int = 1
+    keep: bool = False
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """
+    Where the demo tells how far it is: a sentence per step, and (done, total) while something counts.
+    """
+
+    step: Callable[[str], None]
+    count: Callable[[str, int, int | None], None]
+
+
+class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The account. ``produced`` = ``decided`` + ``duplicates`` + ``dead_lettered``, and ``decided`` = ``recorded``, or something was lost.
+    """
+
+    produced: int
+    decided: int
+    recorded: int
+    duplicates: int
+    dead_lettered: int
+    flagged: int
+    alerts_sent: int
+    degraded: int
+    throughput_tps: float
+    latency_ms: dict[str, float]
+    outcomes: dict[str, int]
+    detection: dict[str, float | None]
+
+    @property
+    def adds_up(self) -> bool:
+        """
+        Whether every transaction is accounted for.
+        """
+        return self.produced == self.decided + self.duplicates + self.dead_lettered and self.decided == self.recorded
+
+
+class LocalSystem:
+    """
+    Servers and workers in one folder; leave the ``with`` and nothing is left running, unless ``keep`` was called.
+    """
+
+    def __init__(self, *, deadline_ms: int, horizon_s: int, workers_per_group: int, groups: Sequence[str] = DEMO_GROUPS) -> None:
+        self._stack = ExitStack()
+        self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-"))
+        self.valkey = LocalValkey()
+        self.postgres = LocalPostgres()
+        self._deadline_ms = deadline_ms
+        self._horizon_s = horizon_s
+        self._groups = [group for group in groups for _ in range(workers_per_group)]
+        self.workers: list[LocalWorker] = []
+
+    def environment(self) -> dict[str, str]:
+        """
+        Return the environment of every process of the system.
+        """
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "REDIS_", "POSTGRES_"))}
+        return {
+            **kept,
+            "REDIS_URL": self.valkey.url,
+            "POSTGRES_URL": self.postgres.url,
+            "FRAUDSTREAM_DECISION_DEADLINE_MS": str(self._deadline_ms),
+            "FRAUDSTREAM_DEDUP_HORIZON_S": str(self._horizon_s),
+            "FRAUDSTREAM_ALERT_CHANNELS": "console",
+            "FRAUDSTREAM_LOG_LEVEL": "warning",
+        }
+
+    def settings(self) -> Settings:
+        """
+        Return the settings that the producer shares with the workers.
+        """
+        return Settings(
+            redis_url=self.valkey.url,
+            postgres_url=self.postgres.url,
+            decision_deadline_ms=self._deadline_ms,
+            dedup_horizon_s=self._horizon_s,
+        )
+
+    def __enter__(self) -> "LocalSystem":
+        """
+        Start the servers, apply the migrations.
+        """
+        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+        self._stack.enter_context(self.valkey)
+        self._stack.enter_context(self.postgres)
+        return self
+
+    def start_workers(self) -> None:
+        """
+        Start one process per group and wait until each answers.
+        """
+        self.workers = [
+            LocalWorker(group, environment=self.environment(), folder=self.folder / f"{group}-{number}")
+            for number, group in enumerate(self._groups)
+        ]
+        for worker in self.workers:
+            self._stack.callback(worker.close)
+        with ThreadPoolExecutor(len(self.workers)) as pool:
+            list(pool.map(LocalWorker.start, self.workers))
+
+    def stop_workers(self) -> None:
+        """
+        Let every worker drain.
+        """
+        with ThreadPoolExecutor(max(1, len(self.workers))) as pool:
+            list(pool.map(LocalWorker.stop, self.workers))
+
+    def keep(self) -> list[int]:
+        """
+        Let everything outlive this process and return the process ids; somebody else must stop them.
+        """
+        pids = [server.leave_running() for server in (*self.workers, self.postgres, self.valkey)]
+        self._stack.pop_all()
+        return pids
+
+    def __exit__(self, *_: object) -> None:
+        """
+        Stop everything that was started here.
+        """
+        self._stack.close()
+
+
+async def run_demo(plan: DemoPlan, progress: Progress, *, kept: Callable[[LocalSystem, list[int]], None]) -> DemoReport:
+    """
+    Run the whole system once and account for every transaction.
+
+    Raises:
+        ConfigurationError: A server of our own did not start.
+        TransientError: The system stopped moving; the text says where it stands.
+    """
+    progress.step("starting Valkey and PostgreSQL")
+    with LocalSystem(
+        deadline_ms=plan.deadline_ms, horizon_s=0, workers_per_group=plan.workers_per_group
+    ) as system:
+        await migrate(system.postgres.url)
+        progress.step(f"starting {len(DEMO_GROUPS) * plan.workers_per_group} workers")
+        system.start_workers()
+        truth: dict[str, bool | None] = {}
+        produced = await _produce(plan, system, truth, progress)
+        await _settle(system, produced, progress)
+        report = await _account(system, produced, truth)
+        if plan.keep:
+            kept(system, system.keep())
+        else:
+            progress.step("stopping")
+            system.stop_workers()
+    return report
+
+
+async def _produce(plan: DemoPlan, system: LocalSystem, truth: dict[str, bool | None], progress: Progress) -> int:
+    """
+    Send the source; the truth stays here.
+    """
+
+    def noted() -> Iterable[Labelled]:
+        for one in plan.source():
+            truth[one.transaction_id] = one.fraud
+            yield one
+
+    async with intake(system.settings()) as target:
+        done = await produce(
+            noted(),
+            target,
+            rate_per_s=plan.rate_per_s,
+            progress=lambda appended: progress.count("produced", appended, plan.total),
+        )
+    return done.appended
+
+
+async def _settle(system: LocalSystem, produced: int, progress: Progress) -> None:
+    """
+    Wait until every group has finished everything; complain when nothing moves any more.
+    """
+    async with connected(address(system.settings())) as client:
+        plain(client)
+        moved_at, before = time.monotonic(), None
+        while any((now := await waiting(client, DEMO_GROUPS)).values()):
+            progress.count("decided and recorded", max(0, produced - max(now.values())), produced)
+            if now != before:
+                moved_at, before = time.monotonic(), now
+            if time.monotonic() - moved_at > _STUCK_S:
+                raise TransientError(f"nothing has moved for {_STUCK_S:.0f} s; still open: {now}; see {system.folder}")
+            await asyncio.sleep(0.1)
+        progress.count("decided and recorded", produced, produced)
+
+
+async def _account(system: LocalSystem, produced: int, truth: dict[str, bool | None]) -> DemoReport:
+    pages = [worker.metrics() for worker in system.workers]
+    rows = await stored(system.postgres.url)
+    p50, p95, p99 = (round(value, 3) for value in rows["latency_ms"] or (0.0, 0.0, 0.0))
+    ended = {
+        outcome: counted(pages, "fraudstream_events_processed_total", group="fraud-check", outcome=outcome)
+        for outcome in ("duplicate", "invalid")
+    }
+    return DemoReport(
+        produced=produced,
+        decided=counted(pages, "fraudstream_decisions_total"),
+        recorded=rows["recorded"],
+        duplicates=ended["duplicate"],
+        dead_lettered=ended["invalid"],
+        flagged=rows["flagged"],
+        alerts_sent=counted(pages, "fraudstream_notifications_total", outcome="delivered"),
+        degraded=rows["degraded"],
+        throughput_tps=round(rows["recorded"] / rows["seconds"], 1) if rows["seconds"] else 0.0,
+        latency_ms={"p50": p50, "p95": p95, "p99": p99},
+        outcomes={outcome: rows["outcomes"].get(outcome, 0) for outcome in ("approve", "challenge", "review", "block")},
+        detection=detection(rows["scores"], truth),
+    )

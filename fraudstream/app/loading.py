@@ -1,0 +1,61 @@
+"""
+What the deciding groups work by, read from the files that the settings name.
+"""
+
+from pathlib import Path
+
+import msgspec
+
+from fraudstream.decision.policy import DecisionPolicy, parse_policy
+from fraudstream.domain.errors import InvalidSettings
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.load import load_features
+from fraudstream.rules.lists import ListContents
+from fraudstream.rules.load import load_rules
+from fraudstream.rules.ruleset import RuleSet
+from fraudstream.settings import Settings, locate
+
+
+class Rulebook(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What the deciding groups work by, loaded once at start-up.
+    """
+
+    features: FeatureSet
+    policy: DecisionPolicy
+
+
+def load_rulebook(settings: Settings) -> Rulebook:
+    """
+    Load feature definitions and policy.
+
+    Raises:
+        ConfigurationError: A file is missing or wrong; the text names every problem.
+    """
+    path = locate(settings.features_path)
+    return Rulebook(features=load_features(_text(path, "FRAUDSTREAM_FEATURES"), name=str(path)), policy=_policy(settings))
+
+
+def _policy(settings: Settings) -> DecisionPolicy:
+    if settings.policy_path is None:
+        return DecisionPolicy()
+    return parse_policy(_text(locate(settings.policy_path), "FRAUDSTREAM_POLICY").encode())
+
+
+def _text(path: Path, variable: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidSettings(f"{path} cannot be read ({exc}); name another file with {variable}") from None
+
+
+def load_rule_set(settings: Settings, features: FeatureSet) -> RuleSet:
+    """
+    Load the rules and their lists.
+
+    Raises:
+        InvalidRule: A rule or list is wrong; the text shows every problem with its place.
+    """
+    path = locate(settings.rules_path)
+    lists = load_lists(locate(settings.lists_path)) if settings.lists_path is not None else {}
+    return load_rules(_text(path, "FRAUDSTREAM_RULES"), features=features.names, lists=lists, name=str(path))

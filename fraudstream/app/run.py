@@ -1,0 +1,63 @@
+"""
+One worker process from start to drain.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+import structlog
+
+from fraudstream.app.crew import Crew
+from fraudstream.fleet.janitor import sweep_until
+from fraudstream.settings import Settings
+from fraudstream.telemetry.exporter import serve
+from fraudstream.telemetry.metrics import Metrics
+
+
+async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
+    """
+    Serve the groups that the settings name until ``stop`` is set, then drain.
+
+    Args:
+        settings: Checked settings.
+        stop: Set by whoever catches the signals.
+        ready: Called once every consumer is about to read.
+
+    Raises:
+        ConfigurationError: Something is wrong that only a person can put right; nothing was read.
+        StreamUnavailable: Redis could not be reached at start-up.
+    """
+    metrics = Metrics(groups=settings.groups, producer=False, monitor=False)
+    async with AsyncExitStack() as stack:
+        crew = Crew(settings, metrics, stack)
+        await crew.open()
+        if settings.metrics_port is not None:
+            exporter = serve(metrics, settings.metrics_port, settings.metrics_dir, host=settings.metrics_host)
+            stack.callback(exporter.close)
+            structlog.get_logger().info("metrics_served", port=exporter.port)
+        ready()
+        await _until(stop, crew, settings)
+
+
+async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
+    """
+    Run every consumer and the janitor; whichever way they end, all of them drain.
+    """
+    ended = asyncio.Event()
+    tasks = [asyncio.create_task(worker.run()) for worker in crew.workers]
+    for task in tasks:
+        task.add_done_callback(lambda _: ended.set())
+    janitor = asyncio.create_task(
+        sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])
+    )
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    ended.set()
+    for worker in crew.workers:
+        worker.stop()
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        stopping.cancel()
+        await asyncio.gather(janitor, stopping, return_exceptions=True)

@@ -1,0 +1,43 @@
+"""
+The console command ``fraudstream``.
+"""
+
+from typing import Annotated
+
+import typer
+
+from fraudstream import __version__
+from fraudstream.cli.worker import alerter_app, worker_app
+
+app = typer.Typer(
+    name="fraudstream",
+    help="Decide payments in real time and exactly once.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+)
+app.add_typer(worker_app, name="worker")
+app.add_typer(alerter_app, name="alerter")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"fraudstream {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    _: Annotated[bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)] = False,
+) -> None:
+    """
+    Decide payments in real time and exactly once: rules and a model over Redis Streams.
+
+    Start here: fraudstream demo
+    """
+
+
+def run() -> None:
+    """
+    Run the console command.
+    """
+    app()

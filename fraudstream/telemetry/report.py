@@ -1,0 +1,148 @@
+"""
+What one consumer of one group tells: the same facts as metrics for the SRE and as events for whoever reads the log.
+"""
+
+from collections import Counter as Tally
+from collections.abc import Sequence
+
+import structlog
+
+from fraudstream.domain.decision import Decision
+from fraudstream.telemetry.metrics import Metrics
+
+#: How the answers of the scripts end an entry: the others leave it open, or it was no longer ours.
+_ENDS = {"done": "duplicate", "stored": "scored", "emitted": "scored", "unneeded": "duplicate"}
+
+
+class GroupReport:
+    """
+    Reports for the runtime and for the stage of one group; every method returns at once.
+
+    Args:
+        metrics: Those of the process.
+        stream: The stream that the group reads.
+        group: The group, which for a consumer that steps in is the lagging one.
+        worker: The consumer's name.
+        stepping_in: Whether this consumer answers for a group that does not.
+    """
+
+    def __init__(self, metrics: Metrics, *, stream: str, group: str, worker: str, stepping_in: bool = False) -> None:
+        self._metrics = metrics
+        self._stream = stream
+        self._group = group
+        self._stepping_in = stepping_in
+        self._log = structlog.get_logger().bind(worker=worker, group=group, stepping_in=stepping_in)
+
+    def ticked(self) -> None:
+        """
+        The loop is alive.
+        """
+        self._metrics.ticked()
+
+    def read(self, entries: int) -> None:
+        """
+        One read returned so many entries.
+        """
+        if entries:
+            self._metrics.read_batch_events.labels(self._group).observe(entries)
+
+    def reclaimed(self, entries: int) -> None:
+        """
+        Entries were taken over from consumers that are gone.
+        """
+        if entries:
+            self._metrics.group_reclaimed_entries_total.labels(self._stream, self._group).inc(entries)
+            self._log.warning("entries_reclaimed", entries=entries)
+
+    def in_hand(self, entries: int) -> None:
+        """
+        So many entries are being worked on.
+        """
+        self._metrics.worker_inflight_events.set(entries)
+
+    def finished(self, entries: int, outcome: str) -> None:
+        """
+        Entries met their end.
+        """
+        self._metrics.events_processed_total.labels(self._stream, self._group, outcome).inc(entries)
+        self._metrics.worker_last_event_timestamp_seconds.set_to_current_time()
+
+    def retried(self, reason: str, error: str, *, entries: int, pause_s: float) -> None:
+        """
+        Work will be tried again.
+        """
+        self._metrics.event_retries_total.labels(self._group, reason).inc(max(1, entries))
+        self._log.warning("work_postponed", reason=reason, error=error, entries=entries, pause_s=round(pause_s, 3))
+
+    def buried(self, reason: str, entry_id: str, error: str) -> None:
+        """
+        A dead letter was written.
+        """
+        self._metrics.dlq_events_total.labels(self._stream, reason).inc()
+        self._log.error("dead_letter_written", reason=reason, entry_id=entry_id, error=error)
+
+    def changed(self, state: str) -> None:
+        """
+        The worker is starting, running, draining or stopped.
+        """
+        if not self._stepping_in:
+            self._metrics.changed(state)
+        self._log.info(f"worker_{state}")
+
+    def touched(self, places: Sequence[str]) -> None:
+        """
+        A batch was touched.
+        """
+        self._metrics.touched(self._group, places)
+        self._end(places)
+
+    def completed(self, answers: Sequence[str]) -> None:
+        """
+        A batch was completed.
+        """
+        self._metrics.completed(self._group, answers)
+        self._end(answers)
+        if self._stepping_in:
+            self._metrics.step_ins_total.labels(self._group).inc(sum(answer == "emitted" for answer in answers))
+        self._log.info("batch_completed", **Tally(str(answer) for answer in answers))
+
+    def _end(self, answers: Sequence[str]) -> None:
+        for outcome, entries in Tally(_ENDS[answer] for answer in answers if answer in _ENDS).items():
+            self.finished(entries, outcome)
+
+    def decided(self, decision: Decision, latency_s: float) -> None:
+        """
+        This worker emitted a decision.
+        """
+        self._metrics.decided(decision, latency_s, stream=self._stream)
+        for hit in decision.rule_hits:
+            self._metrics.rule_hits_total.labels(hit.rule_id, hit.action.value).inc()
+        if decision.flagged:
+            self._log.info(
+                "decision_flagged",
+                transaction_id=decision.transaction.transaction_id,
+                outcome=decision.outcome.value,
+                score=round(decision.score, 4),
+                rules=[hit.rule_id for hit in decision.rule_hits],
+                degraded=[reason.value for reason in decision.degraded],
+                latency_s=round(latency_s, 4),
+            )
+
+    def invalid(self, reason: str) -> None:
+        """
+        A delivery was no transaction.
+        """
+        self.finished(1, "invalid")
+        self._log.warning("transaction_refused", reason=reason)
+
+    def timed(self, step: str, seconds: float) -> None:
+        """
+        One step of a batch took so long.
+        """
+        self._metrics.stage_duration_seconds.labels(step).observe(seconds)
+
+    def fell_back(self, reason: str, error: str, transactions: int) -> None:
+        """
+        A verdict was replaced by no opinion.
+        """
+        self._log.error("verdict_fell_back", reason=reason, error=error, transactions=transactions)
