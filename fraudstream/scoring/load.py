@@ -34,9 +34,19 @@ def load_model(path: Path, feature_names: Sequence[str], *, feature_set: str | N
     model = _read(model_path)
     _check_bytes(model, manifest, model_path)
     _check_features(manifest, feature_names, feature_set, model_path)
-    session = _session(model, model_path)
-    _check_shape(session, manifest, model_path)
-    return OnnxModel(manifest, session, _paths(model, len(manifest.features), model_path))
+    return open_model(model, manifest, path=model_path)
+
+
+def open_model(model: bytes, manifest: Manifest, *, path: Path = Path("the model")) -> OnnxModel:
+    """
+    Put a model's bytes to use; ``load_model`` has compared them with manifest and definitions before.
+
+    Raises:
+        IncompatibleModel: ONNX Runtime cannot run it, it takes or gives something else, or it cannot give reasons.
+    """
+    session = _session(model, path)
+    _check_shape(session, manifest, path)
+    return OnnxModel(manifest, session, _paths(model, len(manifest.features), path))
 
 
 def load_manifest(path: Path) -> Manifest:

@@ -18,11 +18,12 @@ MODEL_FILE, MANIFEST_FILE = "fraud.onnx", "fraud.json"
 
 class Column(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One column of the matrix: the feature's name and unit, as its definition has them.
+    One column of the matrix: the feature's name, unit and sentence, as its definition has them.
     """
 
     name: str
     unit: str
+    description: str = ""
 
 
 class Interval(msgspec.Struct, frozen=True, kw_only=True):

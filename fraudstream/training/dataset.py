@@ -1,0 +1,160 @@
+"""
+Labelled history to a matrix: replayed through the very kernel that serves, in the order of its own time.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.domain.codec import parse_transaction
+from fraudstream.domain.transaction import Transaction
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.replay import replay
+from fraudstream.producers.labelled import Labelled
+from fraudstream.training.metrics import codes
+
+#: Transactions replayed at once; values do not depend on it.
+BATCH = 512
+DAY_MS = 86_400_000
+
+#: Told as (step, done, total); total is 0 where nobody knows it.
+Progress = Callable[[str, int, int], None]
+
+
+def silent(_step: str, _done: int, _total: int) -> None:
+    """
+    Tell nobody.
+    """
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """
+    Rows whose truth is known, in the order of event time within each source.
+
+    ``matrix`` has shape (rows, features), the others (rows,). ``holders`` numbers the card of each row (the user where there is
+    no card); rows of two sources never share a number. ``occurred_ms`` is milliseconds since 1970 UTC. ``scenario`` is the
+    producer's word for what a row is part of.
+    """
+
+    matrix: NDArray[np.float32]
+    fraud: NDArray[np.bool_]
+    occurred_ms: NDArray[np.int64]
+    holders: NDArray[np.int64]
+    scenario: NDArray[np.str_]
+
+    def __len__(self) -> int:
+        return len(self.fraud)
+
+    def between(self, first_ms: float, end_ms: float) -> "Dataset":
+        """
+        Return the rows of a span of event time, its end exclusive.
+        """
+        return self.where((self.occurred_ms >= first_ms) & (self.occurred_ms < end_ms))
+
+    def where(self, kept: NDArray[np.bool_]) -> "Dataset":
+        """
+        Return the rows that a mask of shape (rows,) keeps.
+        """
+        return Dataset(self.matrix[kept], self.fraud[kept], self.occurred_ms[kept], self.holders[kept], self.scenario[kept])
+
+
+def build(features: FeatureSet, source: Iterable[Labelled], *, progress: Progress = silent, total: int = 0) -> Dataset:
+    """
+    Replay one source into rows.
+
+    Every transaction moves its entities; only those with a label become rows. A second delivery of an id changes nothing.
+
+    Args:
+        features: What to compute.
+        source: In the order of event time, as producers yield it.
+        progress: Called after each batch with step ``replay``.
+        total: Transactions to come, for the progress.
+
+    Raises:
+        InvalidTransaction: A body is not a transaction; a training file must be whole.
+    """
+    seen: list[_Seen] = []
+    parts: list[NDArray[np.float32]] = []
+    for matrix in replay(features, _batches(source, seen)):
+        parts.append(matrix)
+        progress("replay", len(seen), total)
+    matrix = np.concatenate(parts) if parts else np.zeros((0, len(features.names)), dtype=np.float32)
+    return _rows(matrix, seen)
+
+
+class _Seen(NamedTuple):
+    fraud: bool | None
+    occurred_ms: int
+    holder: str | None
+    scenario: str
+
+
+def _batches(source: Iterable[Labelled], seen: list[_Seen]) -> Iterator[Sequence[Transaction]]:
+    """
+    Yield decoded transactions, each id once, and note what the rows need beside the features.
+    """
+    ids: set[str] = set()
+    rows = iter(source)
+    while batch := list(islice(rows, BATCH)):
+        fresh = []
+        for row in batch:
+            if row.transaction_id not in ids:
+                ids.add(row.transaction_id)
+                one = parse_transaction(row.body, now_ms=row.occurred_at_ms, default_currency="USD")
+                seen.append(_Seen(row.fraud, one.occurred_at_ms, one.card_id or one.user_id, row.scenario))
+                fresh.append(one)
+        yield fresh
+
+
+def _rows(matrix: NDArray[np.float32], seen: Sequence[_Seen]) -> Dataset:
+    whole = Dataset(
+        matrix=matrix,
+        fraud=np.array([one.fraud is True for one in seen], dtype=np.bool_),
+        occurred_ms=np.array([one.occurred_ms for one in seen], dtype=np.int64),
+        holders=codes([one.holder for one in seen]),
+        scenario=np.array([one.scenario for one in seen], dtype=np.str_),
+    )
+    return whole.where(np.array([one.fraud is not None for one in seen], dtype=np.bool_))
+
+
+def join(parts: Sequence[Dataset]) -> Dataset:
+    """
+    Put sources beside each other; their holders stay apart.
+    """
+    names = [f"{at}:{holder}" for at, part in enumerate(parts) for holder in part.holders.tolist()]
+    return Dataset(
+        matrix=np.concatenate([part.matrix for part in parts]),
+        fraud=np.concatenate([part.fraud for part in parts]),
+        occurred_ms=np.concatenate([part.occurred_ms for part in parts]),
+        holders=codes(names),
+        scenario=np.concatenate([part.scenario for part in parts]),
+    )
+
+
+class Split(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How a span of history is cut by time, in days from its beginning.
+
+    Rows of the first ``warm_up_days`` only fill windows. The next ``train_days`` teach; their last ``calibrate_share``
+    calibrates instead. Nothing of the following ``delay_days`` is used: their labels would not be known yet. The rest measures.
+    """
+
+    warm_up_days: float = 4.0
+    train_days: float = 10.0
+    calibrate_share: float = 0.25
+    delay_days: float = 7.0
+
+    def cut(self, rows: Dataset) -> tuple[Dataset, Dataset, Dataset]:
+        """
+        Return the rows to learn from, to calibrate on and to measure on.
+        """
+        start = float(rows.occurred_ms.min()) + self.warm_up_days * DAY_MS
+        end = start + self.train_days * DAY_MS
+        turn = end - self.calibrate_share * self.train_days * DAY_MS
+        return rows.between(start, turn), rows.between(turn, end), rows.between(end + self.delay_days * DAY_MS, np.inf)
