@@ -59,10 +59,10 @@ class CardTesting(msgspec.Struct, frozen=True, kw_only=True):
     ``spend_delay_h`` hours later in the mean.
     """
 
-    cards: float = 9.0
-    tries_per_card: float = 1.5
-    spacing_s: float = 150.0
-    pace_sigma: float = 1.3
+    cards: float = 8.0
+    tries_per_card: float = 1.7
+    spacing_s: float = 70.0
+    pace_sigma: float = 1.0
     amount: float = 4.0
     amount_sigma: float = 0.9
     devices: float = 2.5
@@ -83,11 +83,11 @@ class AccountTakeover(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     purchases: float = 3.0
-    spacing_min: float = 35.0
-    pace_sigma: float = 1.2
-    amount_factor: float = 1.6
-    new_device_share: float = 0.7
-    foreign_share: float = 0.35
+    spacing_min: float = 20.0
+    pace_sigma: float = 1.1
+    amount_factor: float = 1.9
+    new_device_share: float = 0.8
+    foreign_share: float = 0.4
     night_share: float = 0.35
 
 
@@ -99,11 +99,11 @@ class MerchantCompromise(msgspec.Struct, frozen=True, kw_only=True):
     ``same_share`` of them at the merchant itself; ``amount_factor`` multiplies the price of the shop.
     """
 
-    cards: float = 9.0
-    uses_per_card: float = 1.5
-    window_d: float = 5.0
+    cards: float = 12.0
+    uses_per_card: float = 1.7
+    window_d: float = 3.0
     same_share: float = 0.4
-    amount_factor: float = 1.4
+    amount_factor: float = 1.6
 
 
 class Mule(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,10 +114,10 @@ class Mule(msgspec.Struct, frozen=True, kw_only=True):
     the account sends on or withdraws ``passed_on`` of it in ``pieces`` (mean), the first after about ``delay_min`` minutes.
     """
 
-    senders: float = 5.0
-    amount: float = 180.0
+    senders: float = 7.0
+    amount: float = 260.0
     amount_sigma: float = 0.9
-    window_h: float = 14.0
+    window_h: float = 8.0
     passed_on: float = 0.9
     pieces: float = 2.5
     delay_min: float = 60.0
@@ -132,10 +132,10 @@ class ImpossibleTravel(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     uses: float = 2.0
-    delay_min: float = 150.0
-    spacing_min: float = 40.0
-    distance_km: float = 800.0
-    amount_factor: float = 1.3
+    delay_min: float = 75.0
+    spacing_min: float = 30.0
+    distance_km: float = 1000.0
+    amount_factor: float = 1.4
 
 
 class Quiet(msgspec.Struct, frozen=True, kw_only=True):
@@ -274,7 +274,7 @@ def demo_plan(seed: int = 4711, *, end_ms: int, transactions: int = 20_000, days
         start_ms=end_ms - days * DAY_MS,
         end_ms=end_ms,
         transactions=transactions,
-        fraud_rate=0.012,
+        fraud_rate=0.015,
         lookalike_share=0.08,
         mix={
             "card-testing": 0.22,
@@ -284,12 +284,12 @@ def demo_plan(seed: int = 4711, *, end_ms: int, transactions: int = 20_000, days
             "impossible-travel": 0.12,
             "quiet": 0.15,
         },
-        card_testing=CardTesting(cards=12, tries_per_card=1.3, spacing_s=240, amount=6.0, devices=3.5, spent_share=0.3),
+        card_testing=CardTesting(cards=8, tries_per_card=1.6, spacing_s=110, amount=6.0, devices=3.2, spent_share=0.3),
         account_takeover=AccountTakeover(
-            purchases=3.6, spacing_min=55, amount_factor=1.45, new_device_share=0.65, foreign_share=0.25
+            purchases=3.6, spacing_min=32, amount_factor=1.65, new_device_share=0.72, foreign_share=0.3
         ),
-        merchant_compromise=MerchantCompromise(cards=7, uses_per_card=1.8, window_d=4, same_share=0.3, amount_factor=1.25),
-        mule=Mule(senders=6, amount=140, window_h=20, pieces=3, delay_min=100),
-        impossible_travel=ImpossibleTravel(uses=1.7, delay_min=220, spacing_min=55, amount_factor=1.2),
+        merchant_compromise=MerchantCompromise(cards=9, uses_per_card=2.0, window_d=2.5, same_share=0.3, amount_factor=1.45),
+        mule=Mule(senders=6, amount=200, window_h=11, pieces=3, delay_min=90),
+        impossible_travel=ImpossibleTravel(uses=1.8, delay_min=110, spacing_min=40, amount_factor=1.3),
         quiet=Quiet(amount_factor=1.15, own_device_share=0.55),
     )
