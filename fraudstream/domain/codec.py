@@ -26,14 +26,16 @@ MAX_ID_BYTES = 128
 MAX_TEXT_BYTES = 1024
 #: Largest amount, in minor units of its currency.
 MAX_AMOUNT_MINOR = 10**12
+#: Deepest nesting of what is kept as metadata: whoever reads it later has less stack left than the parser had.
+MAX_METADATA_DEPTH = 32
 #: How far ahead of Redis a payment's own time may be, in milliseconds: clocks differ, but not by more.
 MAX_AHEAD_MS = 300_000
 #: A bare number below this is seconds since 1970, from here on milliseconds.
 _MILLISECONDS_FROM = 10**11
 #: First second that the feature records cannot hold (they keep an unsigned 32-bit number).
 _END_OF_SECONDS = 2**32
-#: More digits than any amount needs: scaling must not round before we do.
-_MONEY = Context(prec=400, rounding=ROUND_HALF_EVEN)
+#: As many digits as a body can hold: scaling must not round before we do.
+_MONEY = Context(prec=MAX_BODY_BYTES, rounding=ROUND_HALF_EVEN)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -111,12 +113,15 @@ def parse_transaction(body: bytes, *, now_ms: int, default_currency: str) -> Tra
         raise InvalidTransaction("too_large", f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
     escaped = b"\\u" in body
     wire, extra = _read_wire(body)
+    if _deeper_than(MAX_METADATA_DEPTH, extra) or _deeper_than(MAX_METADATA_DEPTH, wire.metadata):
+        raise InvalidTransaction("schema_invalid", f"metadata is nested more than {MAX_METADATA_DEPTH} levels deep")
     # An escape or a foreign script can hide digits from the look over the bytes: such bodies are looked through value by value.
     if escaped or not body.isascii() or CARD_RUN_BYTES.search(body) is not None:
         _refuse_card_number(wire, extra)
+    owner = _transaction_id(wire.transaction_id)
     if escaped:
         wire, extra = _without_nul(wire), _without_nul(extra)
-    return _normalise(wire, extra, now_ms, default_currency)
+    return _normalise(owner, wire, extra, now_ms, default_currency)
 
 
 def _read_wire(body: bytes) -> tuple[_Wire, dict[str, Any]]:
@@ -138,6 +143,19 @@ def _read_wire(body: bytes) -> tuple[_Wire, dict[str, Any]]:
         detail = "the body is not UTF-8" if not _is_utf8(body) else f"the body is not JSON: {exc}"
         raise InvalidTransaction("decode_error", detail) from None
     return wire, {name: value for name, value in whole.items() if name not in _Wire.__struct_fields__}
+
+
+def _deeper_than(levels: int, value: object) -> bool:
+    """
+    Say whether objects and lists stand inside each other more than so many levels deep; level by level, not by recursion.
+    """
+    layer: list[Any] = [value] if value else []
+    for _ in range(levels):
+        inner = [one for outer in layer for one in (outer.values() if isinstance(outer, dict) else outer)]
+        layer = [one for one in inner if isinstance(one, dict | list)]
+        if not layer:
+            return False
+    return True
 
 
 def _is_utf8(body: bytes) -> bool:
@@ -209,8 +227,7 @@ def _without_nul(value: Any) -> Any:
     return value
 
 
-def _normalise(wire: _Wire, extra: dict[str, Any], now_ms: int, default_currency: str) -> Transaction:
-    owner = _transaction_id(wire.transaction_id)
+def _normalise(owner: str, wire: _Wire, extra: dict[str, Any], now_ms: int, default_currency: str) -> Transaction:
     currency = (wire.currency or default_currency).upper()
     exponent = EXPONENTS.get(currency)
     if exponent is None:
@@ -225,7 +242,7 @@ def _normalise(wire: _Wire, extra: dict[str, Any], now_ms: int, default_currency
         occurred_at_ms=_occurred_at_ms(wire.timestamp, now_ms, owner),
         user_id=_text("user_id", wire.user_id, owner),
         card_id=_text("card_id", wire.card_id, owner),
-        merchant=_text("merchant", wire.merchant if wire.merchant is not None else wire.merchant_id, owner),
+        merchant=_text("merchant", wire.merchant_id if wire.merchant in (None, "") else wire.merchant, owner),
         merchant_category=_text("merchant_category", wire.merchant_category, owner),
         device_id=_text("device_id", wire.device_id, owner),
         ip=_text("ip", wire.ip, owner),

@@ -5,12 +5,14 @@ Find and mask clear card numbers in text that nobody has parsed yet.
 import re
 from collections.abc import Iterable, Iterator
 
-#: A run of at least thirteen digits in which single blanks or dashes may stand between digits.
-CARD_RUN = re.compile(r"[0-9](?:[ -]?[0-9]){12,}")
-#: The same over bytes: the quick look that every body gets before anything else is tried.
+#: Blanks and dashes that people and word processors put between groups of digits.
+_BETWEEN = "[ \u00a0\u2000-\u200a\u202f\u3000\u2010-\u2015\u2212\ufe58\ufe63\uff0d-]"
+#: A run of at least thirteen digits, of any script, in which single blanks or dashes may stand between digits.
+CARD_RUN = re.compile(rf"\d(?:{_BETWEEN}?\d){{12,}}")
+#: The same over ASCII bytes: the quick look that every body gets before anything else is tried.
 CARD_RUN_BYTES = re.compile(rb"[0-9](?:[ -]?[0-9]){12}")
 _DOUBLED = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)
-_SEPARATORS = re.compile(r"([ -])")
+_SEPARATORS = re.compile(f"({_BETWEEN})")
 #: Amex, Visa, Mastercard, Discover, JCB, Diners Club, UnionPay: the schemes whose card numbers have 15 or 16 digits.
 _ISSUER_PREFIXES = "34 37 4 51 52 53 54 55 22 23 24 25 26 27 6011 64 65 35 36 38 39 62"
 _ISSUERS = tuple(_ISSUER_PREFIXES.split())
