@@ -1,0 +1,203 @@
+from collections.abc import AsyncIterator
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from fraudstream.adapters.email import EmailAlertChannel, SmtpTls
+from fraudstream.adapters.email_message import email_message
+from fraudstream.domain.alert import Alert
+from fraudstream.domain.errors import AlertFailed
+from tests.support.alerts import an_alert
+from tests.support.smtp import Certificate, Mailbox, self_signed, smtp_server
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return self_signed(tmp_path_factory.mktemp("smtp"))
+
+
+@pytest_asyncio.fixture
+async def mailbox(certificate: Certificate) -> AsyncIterator[Mailbox]:
+    async with smtp_server(certificate) as server:
+        yield server
+
+
+def _channel(mailbox: Mailbox, ca_file: Path | None, **changes: Any) -> EmailAlertChannel:
+    values: dict[str, Any] = {
+        "sender": "Fraudstream <alerts@bank.example>",
+        "recipients": ["oncall@bank.example", "lead@bank.example"],
+        "ca_file": None if ca_file is None else str(ca_file),
+        "timeout_s": 1.0,
+    }
+    return EmailAlertChannel("127.0.0.1", mailbox.port, **{**values, **changes})
+
+
+async def _failure(channel: EmailAlertChannel) -> AlertFailed:
+    with pytest.raises(AlertFailed) as caught:
+        await channel.send(an_alert())
+    return caught.value
+
+
+async def test_an_alert_arrives_over_tls_at_every_recipient(mailbox: Mailbox, certificate: Certificate) -> None:
+    await _channel(mailbox, certificate.certificate).send(an_alert())
+
+    (mail,) = mailbox.mails
+    assert mail["Subject"] == "[CRITICAL] Blocked: card testing at ACME GmbH"
+    assert mail["Auto-Submitted"] == "auto-generated"
+    assert mail["X-Fraudstream-Alert-Id"] == "al_0123456789abcdef"
+    assert mailbox.over_tls == [True]
+    assert mailbox.envelopes[0].rcpt_tos == ["oncall@bank.example", "lead@bank.example"]
+
+
+async def test_a_second_mail_of_the_same_alert_has_the_same_message_id(mailbox: Mailbox, certificate: Certificate) -> None:
+    channel = _channel(mailbox, certificate.certificate)
+
+    await channel.send(an_alert())
+    await channel.send(an_alert())
+
+    assert [mail["Message-ID"] for mail in mailbox.mails] == ["<al_0123456789abcdef@bank.example>"] * 2
+    assert mailbox.mails[0]["Date"] == mailbox.mails[1]["Date"]
+
+
+async def test_a_server_without_starttls_gets_nothing() -> None:
+    async with smtp_server() as plain:
+        failure = await _failure(_channel(plain, None))
+
+        assert failure.permanent
+        assert plain.mails == []
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_not_spoken_to(mailbox: Mailbox) -> None:
+    failure = await _failure(_channel(mailbox, None))
+
+    assert not failure.permanent
+    assert "certificate" in failure.detail.lower()
+    assert mailbox.mails == []
+
+
+async def test_a_relay_on_this_machine_may_be_used_in_the_clear() -> None:
+    async with smtp_server() as plain:
+        await _channel(plain, None, tls=SmtpTls.NONE).send(an_alert())
+
+        assert plain.over_tls == [False]
+
+
+@pytest.mark.parametrize(
+    ("answer", "permanent"), [("451 try later", False), ("421 closing", False), ("550 no such user", True), ("552 full", True)]
+)
+async def test_the_code_of_the_server_decides_whether_to_try_again(
+    mailbox: Mailbox, certificate: Certificate, answer: str, permanent: bool
+) -> None:
+    mailbox.answer = answer
+
+    failure = await _failure(_channel(mailbox, certificate.certificate))
+
+    assert failure.permanent is permanent
+    assert answer[:3] in failure.detail
+
+
+async def test_silence_is_transient_and_bounded(mailbox: Mailbox, certificate: Certificate) -> None:
+    mailbox.silent = True
+
+    failure = await _failure(_channel(mailbox, certificate.certificate, timeout_s=0.3))
+
+    assert not failure.permanent
+
+
+async def test_nobody_listening_is_transient(certificate: Certificate) -> None:
+    async with smtp_server(certificate) as gone:
+        pass
+
+    failure = await _failure(_channel(gone, certificate.certificate))
+
+    assert not failure.permanent
+
+
+@pytest.mark.parametrize(
+    ("answers", "permanent"),
+    [(("550 unknown", "550 unknown"), True), (("450 greylisted", "550 unknown"), False)],
+)
+async def test_when_all_recipients_are_refused_one_deferral_is_reason_enough_to_try_again(
+    mailbox: Mailbox, certificate: Certificate, answers: tuple[str, str], permanent: bool
+) -> None:
+    mailbox.recipients = dict(zip(("oncall@bank.example", "lead@bank.example"), answers, strict=True))
+
+    failure = await _failure(_channel(mailbox, certificate.certificate))
+
+    assert failure.permanent is permanent
+
+
+async def test_one_refused_recipient_does_not_send_the_others_a_second_mail(mailbox: Mailbox, certificate: Certificate) -> None:
+    mailbox.recipients = {"lead@bank.example": "550 unknown"}
+
+    await _channel(mailbox, certificate.certificate).send(an_alert())
+
+    assert mailbox.envelopes[0].rcpt_tos == ["oncall@bank.example"]
+
+
+async def test_a_line_cut_after_acceptance_is_no_failure(mailbox: Mailbox, certificate: Certificate) -> None:
+    mailbox.answer = "accept and vanish"
+
+    await _channel(mailbox, certificate.certificate).send(an_alert())
+
+    assert len(mailbox.mails) == 1
+
+
+@pytest.mark.parametrize(("password", "sent"), [("right", True), ("wrong", False)])
+async def test_a_login_is_used_and_a_refused_one_is_permanent(certificate: Certificate, password: str, sent: bool) -> None:
+    async with smtp_server(certificate, login=True) as mailbox:
+        channel = _channel(mailbox, certificate.certificate, username="fraudstream", password=password)
+
+        if sent:
+            await channel.send(an_alert())
+        else:
+            failure = await _failure(channel)
+            assert failure.permanent
+            assert "wrong" not in failure.detail
+
+        assert len(mailbox.mails) == sent
+
+
+@pytest.mark.parametrize(
+    "alert",
+    [
+        an_alert(),
+        an_alert(title="Blocked: Ünïcödé at 株式会社", merchant="株式会社", why=("“zitiert”",)),
+        an_alert(title="Blocked: " + "very " * 25 + "long", card="", why=(), rule_ids=()),
+    ],
+    ids=["plain", "unicode", "long"],
+)
+async def test_text_and_html_carry_the_same_facts(mailbox: Mailbox, certificate: Certificate, alert: Alert) -> None:
+    await _channel(mailbox, certificate.certificate).send(alert)
+
+    (mail,) = mailbox.mails
+    assert mail["Subject"] == f"[CRITICAL] {alert.title}"
+    text, html = (part.get_content() for part in mail.iter_parts())
+    for fact in (alert.title, *alert.why, *(value for _, value in alert.facts)):
+        assert fact in text
+        assert fact in html
+    assert parsedate_to_datetime(mail["Date"]) == alert.decided_at
+
+
+def test_outside_words_are_no_markup_in_a_mail() -> None:
+    alert = an_alert(title="<script>x</script>", merchant="<img src=x onerror=y>", why=("<b>",), degraded="<i>")
+
+    mail = email_message(alert, sender="a@bank.example", recipients=["b@bank.example"])
+
+    body = mail.get_body(("html",))
+    assert body is not None
+    html = body.get_content()
+    for mark in ("<script", "<img", "<b>", "<i>"):
+        assert mark not in html
+
+
+def test_no_link_of_a_mail_acts_on_being_opened() -> None:
+    mail = email_message(an_alert(), sender="a@bank.example", recipients=["b@bank.example"])
+
+    body = mail.get_body(("html",))
+    assert body is not None
+    assert "href" not in body.get_content()
+    assert "src=" not in body.get_content()

@@ -1,0 +1,190 @@
+import asyncio
+import io
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from fraudstream.adapters.console import ConsoleAlertChannel
+from fraudstream.adapters.webhook import (
+    ALERT_ID_HEADER,
+    SIGNATURE_HEADER,
+    TIMESTAMP_HEADER,
+    TOLERANCE_S,
+    WebhookAlertChannel,
+    alert_body,
+    is_signed,
+    sign,
+)
+from fraudstream.domain.errors import AlertFailed
+from tests.support.alerts import an_alert
+
+SECRET = "shared-secret"
+NOW_S = 1_768_478_400.0
+Answer = Callable[[web.Request], web.StreamResponse]
+
+
+class Receiver:
+    def __init__(self) -> None:
+        self.answer: Answer = lambda _: web.Response(status=204)
+        self.bodies: list[bytes] = []
+        self.headers: list[dict[str, str]] = []
+        self.url = ""
+
+    async def take(self, request: web.Request) -> web.StreamResponse:
+        self.bodies.append(await request.read())
+        self.headers.append(dict(request.headers))
+        return self.answer(request)
+
+
+@asynccontextmanager
+async def _receiving() -> AsyncIterator[tuple[Receiver, WebhookAlertChannel]]:
+    receiver = Receiver()
+    app = web.Application()
+    app.router.add_route("*", "/{tail:.*}", receiver.take)
+    server = TestServer(app)
+    await server.start_server()
+    channel = WebhookAlertChannel(str(server.make_url("/alerts?key=hidden")), SECRET, now_s=lambda: NOW_S, timeout_s=0.5)
+    try:
+        yield receiver, channel
+    finally:
+        await channel.close()
+        await server.close()
+
+
+async def test_a_receiver_can_check_what_it_got() -> None:
+    async with _receiving() as (receiver, channel):
+        await channel.send(an_alert())
+
+    (body,), (headers,) = receiver.bodies, receiver.headers
+    assert is_signed(
+        SECRET, timestamp=headers[TIMESTAMP_HEADER], signature=headers[SIGNATURE_HEADER], body=body, now_s=NOW_S + 1
+    )
+    assert headers[ALERT_ID_HEADER] == "al_0123456789abcdef"
+    document = json.loads(body)
+    assert document["schema"] == "fraudstream.alert/1"
+    assert document["alert"]["card"] == "•••• 4242"
+    assert document["alert"]["outcome"] == "block"
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "signature", "body", "age_s"),
+    [
+        ("1768478400", sign(SECRET, 1768478400, b"{}"), b"{ }", 0),
+        ("1768478401", sign(SECRET, 1768478400, b"{}"), b"{}", 0),
+        ("1768478400", sign("other", 1768478400, b"{}"), b"{}", 0),
+        ("1768478400", sign(SECRET, 1768478400, b"{}"), b"{}", TOLERANCE_S + 1),
+        ("1768478400", sign(SECRET, 1768478400, b"{}"), b"{}", -TOLERANCE_S - 1),
+        ("yesterday", sign(SECRET, 1768478400, b"{}"), b"{}", 0),
+        ("1768478400", "", b"{}", 0),
+        ("1768478400", "v1=é", b"{}", 0),
+    ],
+    ids=["body", "time", "secret", "old", "ahead", "no number", "missing", "not ascii"],
+)
+def test_a_request_that_was_not_signed_so_is_refused(timestamp: str, signature: str, body: bytes, age_s: float) -> None:
+    assert not is_signed(SECRET, timestamp=timestamp, signature=signature, body=body, now_s=NOW_S + age_s)
+
+
+def test_a_good_signature_is_taken() -> None:
+    body = alert_body(an_alert())
+
+    assert is_signed(SECRET, timestamp="1768478400", signature=sign(SECRET, 1768478400, body), body=body, now_s=NOW_S)
+
+
+@pytest.mark.parametrize(
+    ("status", "permanent"),
+    [(429, False), (408, False), (500, False), (503, False), (400, True), (401, True), (404, True), (302, True)],
+)
+async def test_the_status_decides_whether_to_try_again(status: int, permanent: bool) -> None:
+    async with _receiving() as (receiver, channel):
+        receiver.answer = lambda _: web.Response(status=status, headers={"Retry-After": "2.5", "Location": "/elsewhere"})
+
+        with pytest.raises(AlertFailed) as caught:
+            await channel.send(an_alert())
+
+    assert caught.value.permanent is permanent
+    assert caught.value.retry_after_s == (None if permanent else 2.5)
+    assert len(receiver.bodies) == 1
+
+
+async def test_retry_after_may_be_a_date_by_the_clock_of_the_server() -> None:
+    async with _receiving() as (receiver, channel):
+        dates = {"Date": "Wed, 21 Oct 2026 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2026 07:28:30 GMT"}
+        receiver.answer = lambda _: web.Response(status=503, headers=dates)
+
+        with pytest.raises(AlertFailed) as caught:
+            await channel.send(an_alert())
+
+    assert caught.value.retry_after_s == 30.0
+
+
+async def test_a_receiver_that_hangs_up_is_transient_and_its_url_is_told_to_nobody() -> None:
+    async with _receiving() as (receiver, channel):
+
+        def hang_up(request: web.Request) -> web.StreamResponse:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+
+        receiver.answer = hang_up
+
+        with pytest.raises(AlertFailed) as caught:
+            await channel.send(an_alert())
+
+    assert not caught.value.permanent
+    assert "hidden" not in caught.value.detail
+
+
+async def test_a_pipe_gets_one_readable_line_per_alert() -> None:
+    stream = io.StringIO()
+    channel = ConsoleAlertChannel(stream)
+
+    await asyncio.gather(*(channel.send(an_alert(transaction_id=f"txn_{n}")) for n in range(3)))
+
+    lines = stream.getvalue().splitlines()
+    assert len(lines) == 3
+    assert lines[0].startswith(
+        "CRITICAL Blocked: card testing at ACME GmbH · 2,480.00 EUR · card •••• 4242 · score 0.97 · txn_0"
+    )
+    assert "why: 23 cards on this device in 5 minutes (limit 5); " in lines[0]
+
+
+async def test_a_terminal_gets_a_panel_with_the_same_facts() -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    alert = an_alert(degraded="degraded: decided without the model", merchant="[bold]ACME[/bold] :skull:")
+
+    await ConsoleAlertChannel(terminal, width=120).send(alert)
+
+    text = terminal.getvalue()
+    for fact in (alert.title, alert.degraded, *alert.why, *(value for _, value in alert.facts)):
+        assert fact in text
+
+
+async def test_a_stream_that_knows_only_ascii_still_gets_its_line() -> None:
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(raw, encoding="ascii")
+
+    await ConsoleAlertChannel(stream).send(an_alert())
+
+    assert b"card ???? 4242" in raw.getvalue()
+
+
+async def test_a_reader_that_went_away_is_a_permanent_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w", encoding="utf-8")
+
+    with pytest.raises(AlertFailed) as caught:
+        await ConsoleAlertChannel(stream).send(an_alert())
+
+    assert caught.value.permanent
+    with pytest.raises(BrokenPipeError):
+        stream.close()
