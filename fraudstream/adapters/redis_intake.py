@@ -20,7 +20,7 @@ _LOOK_EVERY_S = 0.5
 
 class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """
-    When to refuse: ``memory_ratio`` of ``maxmemory`` in use, or ``lag_entries`` waiting for the slower group.
+    When to refuse: ``memory_ratio`` of ``maxmemory`` in use, or ``lag_entries`` waiting for the slower group (0 = any).
     """
 
     memory_ratio: float = 0.8
@@ -70,7 +70,7 @@ class RedisIntake:
         used, most = int(memory["used_memory"]), int(memory["maxmemory"])
         if most and used > self._limits.memory_ratio * most:
             return f"Redis uses {used / most:.0%} of maxmemory, over the limit of {self._limits.memory_ratio:.0%}"
-        if lag > self._limits.lag_entries:
+        if self._limits.lag_entries and lag > self._limits.lag_entries:
             return f"{lag} entries of {self._stream} wait for the slower group, over the limit of {self._limits.lag_entries}"
         return ""
 

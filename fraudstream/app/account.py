@@ -71,7 +71,11 @@ async def stored(url: str) -> dict[str, Any]:
         scores = await connection.fetch(_SCORES)
     finally:
         await connection.close()
-    return {**dict(totals), "outcomes": {row["outcome"]: row["n"] for row in outcomes}, "scores": [tuple(row) for row in scores]}
+    return {
+        **dict(totals),
+        "outcomes": {row["outcome"]: row["n"] for row in outcomes},
+        "scores": [tuple(row) for row in scores],
+    }
 
 
 def detection(scores: Sequence[tuple[str, bool, float]], truth: Mapping[str, bool | None]) -> dict[str, float | None]:

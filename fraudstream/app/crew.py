@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from fraudstream.adapters.postgres_store import PostgresDecisionStore
+from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
@@ -111,9 +111,7 @@ class Crew:
             keys=self._keys,
             options=self._times,
         )
-        report = GroupReport(
-            self._metrics, stream=stream.name, group=group, worker=stream.consumer, stepping_in=stepping_in
-        )
+        report = GroupReport(self._metrics, stream=stream.name, group=group, worker=stream.consumer, stepping_in=stepping_in)
         self.reports.append(report)
         overdue = RedisOverdue(
             self._commands, stream=stream.name, group=group, consumer=stream.consumer, keys=self._keys, options=self._ledger
@@ -162,7 +160,7 @@ class Crew:
 
     def _rules_judge(self, rulebook: Rulebook, _report: GroupReport) -> Judge:
         rule_set = load_rule_set(self._settings, rulebook.features)
-        self._metrics.know_rules(rule_set.id, [(rule.id, rule.action.value) for rule in rule_set.rules])
+        self._metrics.know_rules(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
         return RulesJudge(rule_set)
 
     def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
@@ -170,9 +168,7 @@ class Crew:
         self._metrics.know_model(model.id[:12], model.version, "CPUExecutionProvider")
         return ModelJudge(model, self._executor, explain_from=rulebook.policy.challenge_from / 2, report=report)
 
-    def _road(
-        self, judge: Judge, rulebook: Rulebook, stream: RedisTransactionStream, report: GroupReport
-    ) -> VerdictRoad:
+    def _road(self, judge: Judge, rulebook: Rulebook, stream: RedisTransactionStream, report: GroupReport) -> VerdictRoad:
         return VerdictRoad(
             judge,
             RedisEntityStore(

@@ -85,7 +85,9 @@ class LocalSystem:
     Servers and workers in one folder; leave the ``with`` and nothing is left running, unless ``keep`` was called.
     """
 
-    def __init__(self, *, deadline_ms: int, horizon_s: int, workers_per_group: int, groups: Sequence[str] = DEMO_GROUPS) -> None:
+    def __init__(
+        self, *, deadline_ms: int, horizon_s: int, workers_per_group: int, groups: Sequence[str] = DEMO_GROUPS
+    ) -> None:
         self._stack = ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-"))
         self.valkey = LocalValkey()
@@ -99,7 +101,9 @@ class LocalSystem:
         """
         Return the environment of every process of the system.
         """
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "REDIS_", "POSTGRES_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "REDIS_", "POSTGRES_"))
+        }
         return {
             **kept,
             "REDIS_URL": self.valkey.url,
@@ -174,9 +178,7 @@ async def run_demo(plan: DemoPlan, progress: Progress, *, kept: Callable[[LocalS
         TransientError: The system stopped moving; the text says where it stands.
     """
     progress.step("starting Valkey and PostgreSQL")
-    with LocalSystem(
-        deadline_ms=plan.deadline_ms, horizon_s=0, workers_per_group=plan.workers_per_group
-    ) as system:
+    with LocalSystem(deadline_ms=plan.deadline_ms, horizon_s=0, workers_per_group=plan.workers_per_group) as system:
         await migrate(system.postgres.url)
         progress.step(f"starting {len(DEMO_GROUPS) * plan.workers_per_group} workers")
         system.start_workers()

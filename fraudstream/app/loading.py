@@ -10,8 +10,7 @@ from fraudstream.decision.policy import DecisionPolicy, parse_policy
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.load import load_features
-from fraudstream.rules.lists import ListContents
-from fraudstream.rules.load import load_rules
+from fraudstream.rules.load import load_lists, load_rules_file
 from fraudstream.rules.ruleset import RuleSet
 from fraudstream.settings import Settings, locate
 
@@ -56,6 +55,5 @@ def load_rule_set(settings: Settings, features: FeatureSet) -> RuleSet:
     Raises:
         InvalidRule: A rule or list is wrong; the text shows every problem with its place.
     """
-    path = locate(settings.rules_path)
-    lists = load_lists(locate(settings.lists_path)) if settings.lists_path is not None else {}
-    return load_rules(_text(path, "FRAUDSTREAM_RULES"), features=features.names, lists=lists, name=str(path))
+    lists = load_lists(locate(settings.lists_path))
+    return load_rules_file(locate(settings.rules_path), features=features.names, lists=lists)

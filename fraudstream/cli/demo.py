@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -71,7 +71,7 @@ def demo(
         raise typer.Exit(BAD_NEWS)
 
 
-def _kept_text(system: "LocalSystem", pids: list[int]) -> str:
+def _kept_text(system: Any, pids: list[int]) -> str:
     return "\n".join(
         [
             "Everything is left running:",
@@ -83,7 +83,7 @@ def _kept_text(system: "LocalSystem", pids: list[int]) -> str:
     )
 
 
-def _print_report(report: "DemoReport") -> None:
+def _print_report(report: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -94,6 +94,8 @@ def _print_report(report: "DemoReport") -> None:
     table.add_row("throughput", f"{report.throughput_tps:,.0f} transactions/s")
     table.add_row("latency", ", ".join(f"{name} {value:.1f} ms" for name, value in report.latency_ms.items()))
     detection = {name: value for name, value in report.detection.items() if value is not None}
-    table.add_row("detection", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in detection.items()) or "no labels")
+    table.add_row(
+        "detection", ", ".join(f"{name.replace('_', ' ')} {value:.2f}" for name, value in detection.items()) or "no labels"
+    )
     table.add_row("every payment accounted for", "yes" if report.adds_up else "[red]NO[/red]")
     Console().print(table)

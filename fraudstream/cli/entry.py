@@ -69,9 +69,10 @@ def log_to_stderr(settings: Any) -> None:
     """
     Send events to standard error: JSON unless it is a terminal.
     """
-    from fraudstream.telemetry.logging import configure
+    from fraudstream.telemetry.logging import configure_logging
 
-    configure(settings.log_level, settings.log_format, sys.stderr)
+    as_json = {"json": True, "console": False}.get(settings.log_format)
+    configure_logging(sys.stderr, level=settings.log_level, as_json=as_json)
 
 
 def print_json(schema: str, data: Any) -> None:

@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from fraudstream import __version__
+from fraudstream.cli.db import db_app
+from fraudstream.cli.demo import demo
 from fraudstream.cli.worker import alerter_app, worker_app
 
 app = typer.Typer(
@@ -15,8 +17,10 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
 )
+app.command()(demo)
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")
+app.add_typer(db_app, name="db")
 
 
 def _version(asked: bool) -> None:

@@ -161,7 +161,7 @@ class Hands:
 
     async def _give_up(self, delivery: Delivery, error: str) -> None:
         await self._finish(await self._stage.give_up(delivery, error))
-        self._report.finished(1, "dead_lettered")
+        self._report.gave_up(error)
 
     async def _entomb(self, delivery: Delivery) -> None:
         if await self._stream.entomb(delivery.entry_id):
@@ -175,6 +175,7 @@ class Hands:
             await self._stream.acknowledge(handled.done)
         for entry_id, delay_s in handled.retry.items():
             await self._stream.later(entry_id, delay_s)
+        self._report.handled(len(handled.settled) + len(handled.done), len(handled.letters))
 
     async def _pause(self, pause_s: float) -> None:
         """

@@ -236,9 +236,15 @@ class FleetReport(Protocol):
         """
         ...
 
-    def finished(self, entries: int, outcome: str) -> None:
+    def handled(self, entries: int, letters: int) -> None:
         """
-        So many entries are over and done with: scored, invalid, duplicate, failed or dead_lettered.
+        A batch of so many entries met its end, and so many letters were written for it.
+        """
+        ...
+
+    def gave_up(self, error: str) -> None:
+        """
+        An entry was given up after too many tries.
         """
         ...
 

@@ -139,8 +139,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "models/default.features"
     )
     rules_path: Annotated[Path, _says("Rules.", variable="RULES")] = Path("models/default.rules")
-    lists_path: Annotated[Path | None, _says("Folder of the lists that rules refer to, one file each.", variable="LISTS")] = (
-        None
+    lists_path: Annotated[Path, _says("Folder of the lists that rules refer to, one file each.", variable="LISTS")] = Path(
+        "models/lists"
     )
     model_path: Annotated[
         Path,

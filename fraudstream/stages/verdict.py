@@ -319,7 +319,7 @@ class VerdictRoad:
         Return the vector of a delivery that is given up, empty where the features themselves are what fails.
         """
         try:
-            return self._compute(cases, prepared, touched, [0])[0].tobytes()
+            return bytes(self._compute(cases, prepared, touched, [0])[0].tobytes())
         except Exception as exc:  # noqa: BLE001 the delivery is being given up because something about it raises
             self._report.fell_back("dead_letter", repr(exc), 1)
             return b""

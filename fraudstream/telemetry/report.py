@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import structlog
 
 from fraudstream.domain.decision import Decision
+from fraudstream.telemetry.labels import DECIDING_GROUPS
 from fraudstream.telemetry.metrics import Metrics
 
 #: How the answers of the scripts end an entry: the others leave it open, or it was no longer ours.
@@ -60,10 +61,22 @@ class GroupReport:
         """
         self._metrics.worker_inflight_events.set(entries)
 
-    def finished(self, entries: int, outcome: str) -> None:
+    def handled(self, entries: int, letters: int) -> None:
         """
-        Entries met their end.
+        A batch met its end; the deciding groups tell more of it by ``touched`` and ``completed``.
         """
+        if self._group not in DECIDING_GROUPS:
+            self._finished(entries, "scored")
+            self._log.info("batch_handled", entries=entries, letters=letters)
+
+    def gave_up(self, error: str) -> None:
+        """
+        An entry was given up after too many tries.
+        """
+        self._finished(1, "dead_lettered")
+        self._log.error("entry_given_up", error=error)
+
+    def _finished(self, entries: int, outcome: str) -> None:
         self._metrics.events_processed_total.labels(self._stream, self._group, outcome).inc(entries)
         self._metrics.worker_last_event_timestamp_seconds.set_to_current_time()
 
@@ -108,7 +121,7 @@ class GroupReport:
 
     def _end(self, answers: Sequence[str]) -> None:
         for outcome, entries in Tally(_ENDS[answer] for answer in answers if answer in _ENDS).items():
-            self.finished(entries, outcome)
+            self._finished(entries, outcome)
 
     def decided(self, decision: Decision, latency_s: float) -> None:
         """
@@ -132,7 +145,7 @@ class GroupReport:
         """
         A delivery was no transaction.
         """
-        self.finished(1, "invalid")
+        self._finished(1, "invalid")
         self._log.warning("transaction_refused", reason=reason)
 
     def timed(self, step: str, seconds: float) -> None:
