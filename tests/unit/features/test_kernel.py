@@ -1,0 +1,126 @@
+"""
+The kernel against the oracle, and what must hold of it whatever the definitions.
+"""
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fraudstream.features.kernel import compute, records
+from fraudstream.features.load import load_features
+from fraudstream.features.memory import MemoryEntityStore
+from fraudstream.features.replay import replay
+from fraudstream.features.syntax import Aggregate
+from tests.unit.features.oracle import Oracle
+from tests.unit.features.streams import a_transaction, calls, definitions, transactions
+
+_SETTINGS = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+
+
+def _same_bits(found, expected, features, told):
+    """Compare float32 matrices bit for bit; speeds, which go through sines, to within their last places."""
+    speeds = {feature.name for feature in features.features if "speed_kmh" in feature.source}
+    for column, feature in enumerate(features.features):
+        theirs, ours = expected[:, column], found[:, column]
+        if any(name in feature.source.split("=", 1)[1] or name == feature.name for name in speeds):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5, err_msg=told(feature))
+        else:
+            assert np.array_equal(np.isnan(ours), np.isnan(theirs)), told(feature)
+            known = ~np.isnan(ours)
+            assert ours[known].tobytes() == theirs[known].tobytes(), told(feature)
+
+
+def _log_columns(features):
+    """The columns that look at logs only."""
+    kept = [feature for feature in features.features if isinstance(feature.body, Aggregate) and feature.body.resolution is None]
+    return [features.names.index(feature.name) for feature in kept]
+
+
+@_SETTINGS
+@given(data=st.data(), source=definitions(), history=transactions(), horizon_s=st.sampled_from([0, 0, 120]))
+def test_kernel_equals_the_row_at_a_time_oracle_bit_for_bit(data, source, history, horizon_s):
+    features = load_features(source)
+    store, oracle = MemoryEntityStore(features, horizon_ms=horizon_s * 1_000), Oracle(features, horizon_s * 1_000)
+
+    for call in data.draw(calls(history)):
+        for one, outcome in call.outcomes:
+            store.set_outcomes(records(features, [one]), [outcome])
+            oracle.outcome(one, outcome)
+        for one, fraud in call.labels:
+            store.set_labels(records(features, [one]), [fraud])
+            oracle.label(one, fraud)
+        now_ms = max(one.occurred_at_ms for one in call.batch)
+        rows = records(features, call.batch)
+        standings = store.touch(rows, now_ms=now_ms)
+        found = compute(features, call.batch, rows, standings, store.states(rows))
+
+        _same_bits(found, oracle.batch(call.batch, now_ms), features, lambda feature: f"{feature.source}\n{call.batch}")
+
+
+@_SETTINGS
+@given(data=st.data(), source=definitions(keep=64), history=transactions())
+def test_log_features_do_not_depend_on_how_the_history_is_cut_into_batches(data, source, history):
+    features = load_features(source)
+    whole = np.concatenate(list(replay(features, [[one] for one in history])))
+
+    cut = np.concatenate(list(replay(features, [call.batch for call in data.draw(calls(history))])))
+
+    columns = _log_columns(features)
+    assert whole[:, columns].tobytes() == cut[:, columns].tobytes()
+
+
+@_SETTINGS
+@given(
+    data=st.data(),
+    source=definitions(keep=64, ring=(40, 40)),
+    history=transactions(steps=st.sampled_from([0, 1, 59, 60, 61, -60])),
+)
+def test_rewriting_everything_after_a_transaction_leaves_its_features_bit_identical(data, source, history):
+    features = load_features(source)
+    chosen = data.draw(st.integers(0, len(history) - 1))
+    before = history[: chosen + 1]
+    at_s = before[-1].occurred_at_ms // 1_000
+    rewritten = [
+        a_transaction(data.draw, f"other{number}", at_s + data.draw(st.integers(-600, 600)))
+        for number in range(data.draw(st.integers(0, 12)))
+    ]
+    size = data.draw(st.integers(1, 12))
+
+    first = _features_of(features, history, chosen, size)
+    second = _features_of(features, before + rewritten, chosen, size)
+
+    assert first.tobytes() == second.tobytes()
+
+
+def _features_of(features, history, chosen, size):
+    batches = [history[start : start + size] for start in range(0, len(history), size)]
+    return np.concatenate(list(replay(features, batches)))[chosen]
+
+
+@_SETTINGS
+@given(source=definitions(keep=64), history=transactions())
+def test_log_features_of_a_second_delivery_equal_those_of_the_first(source, history):
+    features = load_features(source)
+    store = MemoryEntityStore(features)
+    once = list({one.transaction_id: one for one in history}.values())
+    columns = _log_columns(features)
+
+    rows = records(features, once)
+    first = compute(features, once, rows, store.touch(rows), store.states(rows))
+    again = records(features, once[::-1])
+    second = compute(features, once[::-1], again, store.touch(again), store.states(again))[::-1]
+
+    assert first[:, columns].tobytes() == second[:, columns].tobytes()
+
+
+@_SETTINGS
+@given(source=definitions(), history=transactions())
+def test_values_do_not_move_with_the_order_of_the_columns(source, history):
+    lines = source.splitlines()
+    features = load_features(source)
+    turned = load_features("\n".join(lines[:6] + lines[:5:-1]))
+
+    values = np.concatenate(list(replay(features, [history])))
+    others = np.concatenate(list(replay(turned, [history])))
+
+    assert values.tobytes() == np.ascontiguousarray(others[:, ::-1]).tobytes()
