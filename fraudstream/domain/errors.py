@@ -9,6 +9,7 @@ Every error, named by what becomes of the delivery that met it.
     │   ├── InvalidFeatures
     │   ├── InvalidRule
     │   ├── IncompatibleModel
+    │   ├── InvalidSource
     │   └── UnsuitableServer
     ├── InvalidTransaction        dead-letter, acknowledge; never retried
     ├── InvalidLabel              dead-letter, acknowledge; never retried
@@ -54,6 +55,12 @@ class InvalidRule(ConfigurationError):
 class IncompatibleModel(ConfigurationError):
     """
     The model folder is damaged, or does not fit the declared features.
+    """
+
+
+class InvalidSource(ConfigurationError):
+    """
+    What should be produced cannot be read: the file, its columns or its mapping.
     """
 
 
