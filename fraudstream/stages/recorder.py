@@ -14,10 +14,13 @@ from fraudstream.domain.masking import has_card_number, is_card_number_id, mask_
 from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter
 from fraudstream.stages.intake import letter_for
 
-#: Fields whose digits are ours (hashes, times, money, features, an id that was let in): one in ten long numbers passes for a card.
-_PLAIN = frozenset(
-    "transaction_id occurred_at_ms amount_minor balance_before_minor balance_after_minor counterparty_balance_before_minor "
-    "counterparty_balance_after_minor vector feature_set rule_set lists model".split()
+#: Fields whose digits are ours (hashes, times, money, an id that was let in): one in ten long numbers passes for a card.
+_OURS = frozenset(
+    {
+        *("transaction_id", "occurred_at_ms", "amount_minor", "balance_before_minor", "balance_after_minor"),
+        *("counterparty_balance_before_minor", "counterparty_balance_after_minor"),
+        *("vector", "feature_set", "rule_set", "lists", "model"),
+    }
 )
 #: Decisions in one database transaction; more gain nothing and hold locks longer.
 MAX_AT_ONCE = 4_000
@@ -109,7 +112,7 @@ def _letter(delivery: Delivery, name: bytes, reason: str, error: str) -> Letter:
     if not _is_card(text):
         fields = {name: _masked(body)[:MAX_BODY_BYTES]}
         return Letter(entry_id=delivery.entry_id, reason=reason, error=error, fields=fields, part=text)
-    # Two masked names may be equal, and the second letter would be taken for the first: the place in the entry tells them apart.
+    # Two masked names may be equal, and the second letter be taken for the first: the place in the entry tells them apart.
     place = list(delivery.fields or {}).index(name)
     fields = {mask_cards(text).encode(): _masked(body)[:MAX_BODY_BYTES]}
     return Letter(
@@ -126,18 +129,27 @@ def _masked(body: bytes) -> bytes:
     Mask card numbers in the JSON of a decision so that it can still be read; other bytes are masked as text.
     """
     try:
-        return msgspec.json.encode(_masked_value(msgspec.json.decode(body)))
+        return msgspec.json.encode(_masked_value(msgspec.json.decode(body), _OURS))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return mask_cards(body.decode("latin-1")).encode("latin-1")
 
 
-def _masked_value(value: Any) -> Any:
+def _masked_value(value: Any, plain: frozenset[str]) -> Any:
+    """
+    Mask a JSON value and everything in it, but for the fields in ``plain``; what producers sent along has none of those.
+    """
     if isinstance(value, dict):
-        return {mask_cards(key): each if key in _PLAIN else _masked_value(each) for key, each in value.items()}
+        return {
+            mask_cards(key): each if key in plain else _masked_value(each, _inside(key, plain)) for key, each in value.items()
+        }
     if isinstance(value, list):
-        return [_masked_value(each) for each in value]
+        return [_masked_value(each, plain) for each in value]
     if isinstance(value, str):
         return mask_cards(value)
     if isinstance(value, int) and not isinstance(value, bool) and has_card_number(str(value)):
         return mask_cards(str(value))
     return value
+
+
+def _inside(key: str, plain: frozenset[str]) -> frozenset[str]:
+    return frozenset() if key == "metadata" else plain

@@ -51,7 +51,7 @@ def a_decision(transaction: Transaction | None = None, **changes: Any) -> Decisi
     """
     transaction = transaction or a_transaction()
     flagged = changes.get("outcome", Outcome.APPROVE) is not Outcome.APPROVE
-    hit = RuleHit(rule_id="many_cards", action=Action.REVIEW, reason="many cards", explanation="cards (7) > 5", tags=("velocity",))
+    hit = RuleHit(rule_id="many_cards", action=Action.REVIEW, reason="cards", explanation="cards (7) > 5", tags=("velocity",))
     values: dict[str, Any] = {
         "schema": DECISION_SCHEMA,
         "transaction": transaction,
