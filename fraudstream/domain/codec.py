@@ -15,7 +15,7 @@ from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import InvalidLabel, InvalidTransaction
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
-from fraudstream.domain.masking import CARD_RUN_BYTES, has_card_number, is_card_number_id
+from fraudstream.domain.masking import CARD_DIGITS, CARD_RUN_BYTES, has_card_number, is_card_number_id
 from fraudstream.domain.transaction import Transaction
 
 #: Largest body of one transaction, in bytes.
@@ -188,9 +188,11 @@ def _refuse_card_number(wire: _Wire, extra: dict[str, Any]) -> None:
         )
 
 
-def _texts(value: object) -> Iterator[str]:  # noqa: C901 one branch per kind of JSON value
+def _texts(value: object) -> Iterator[str]:
     """
-    Yield every key and value inside a JSON value as the text that a person would read.
+    Yield every key and text inside a JSON value, and of every number that may be a card number what stands before the point.
+
+    Of the long fractions that computed numbers have (coordinates, 0.1 + 0.2) one in ten would pass for a card.
     """
     if isinstance(value, str):
         yield value
@@ -202,14 +204,10 @@ def _texts(value: object) -> Iterator[str]:  # noqa: C901 one branch per kind of
         for inner in value:
             yield from _texts(inner)
     elif isinstance(value, Decimal):
-        if value.is_finite() and abs(value.adjusted()) < MAX_TEXT_BYTES:
-            yield format(value, "f")
-    elif isinstance(value, float):
-        yield repr(value)
-        if value.is_integer():
+        if value.is_finite() and value.adjusted() < CARD_DIGITS:
             yield str(int(value))
-    elif isinstance(value, int):
-        yield str(value)
+    elif isinstance(value, int | float) and abs(value) < 10**CARD_DIGITS:
+        yield str(int(value))
 
 
 def _without_nul(value: Any) -> Any:

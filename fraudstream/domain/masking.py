@@ -5,6 +5,8 @@ Find and mask clear card numbers in text that nobody has parsed yet.
 import re
 from collections.abc import Iterable, Iterator
 
+#: Most digits of a card number.
+CARD_DIGITS = 19
 #: Blanks and dashes that people and word processors put between groups of digits.
 _BETWEEN = "[ \u00a0\u2000-\u200a\u202f\u3000\u2010-\u2015\u2212\ufe58\ufe63\uff0d-]"
 #: A run of at least thirteen digits, of any script, in which single blanks or dashes may stand between digits.
@@ -56,7 +58,7 @@ def _cards(run: str) -> Iterator[tuple[int, int]]:
         digits = ""
         for end in range(start + 1, len(groups) + 1):
             digits += groups[end - 1]
-            if len(digits) > 19:
+            if len(digits) > CARD_DIGITS:
                 break
             if len(digits) >= 13 and luhn(digits):
                 yield start, end
