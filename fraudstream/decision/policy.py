@@ -2,6 +2,8 @@
 What evidence leads to which outcome: bands on the score, classes of rules, and what a missing opinion means.
 """
 
+import math
+
 import msgspec
 
 from fraudstream.domain.decision import Outcome
@@ -87,13 +89,15 @@ def decide(policy: DecisionPolicy, rules: RulesVerdict, model: ModelVerdict) -> 
     """
     Resolve the evidence of one transaction: hard block, allow, block, challenge, review, then the bands.
 
-    The score is clamp(probability + points / 100, 0, 1). NaN never comes out: a probability that is no number is no opinion.
+    The score is clamp(probability + points / 100, 0, 1). NaN never comes out: a probability that is no number is no opinion,
+    and the decision is marked as one made without the model.
     """
     points = sum(hit.points for hit in rules.hits if hit.action is Action.SCORE)
-    probability = model.score if model.score is not None and model.score == model.score else None
+    probability = min(1.0, max(0.0, model.score)) if model.score is not None and math.isfinite(model.score) else None
     score = min(1.0, max(0.0, (probability or 0.0) + points / 100))
     outcome, decisive = _resolve(policy, rules.hits, score)
-    degraded = tuple(verdict.fallback for verdict in (rules, model) if verdict.fallback is not None)
+    model_fallback = model.fallback or (Fallback.MODEL_ERROR if probability is None else None)
+    degraded = tuple(fallback for fallback in (rules.fallback, model_fallback) if fallback is not None)
     floor = _floor(policy, rules, degraded)
     if SEVERITY.index(floor) > SEVERITY.index(outcome):
         outcome = floor
