@@ -1,0 +1,77 @@
+"""
+Masking: no card number survives, nothing else is touched.
+"""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fraudstream.domain.masking import has_card_number, is_card_number_id, luhn, mask_cards
+from tests.support.wire import CARD
+
+_prefixes = st.sampled_from(["4", "51", "37", "6011", "22", "62"])
+
+
+def with_check_digit(digits: str) -> str:
+    return next(digits + check for check in "0123456789" if luhn(digits + check))
+
+
+_cards = st.builds(
+    lambda prefix, rest: with_check_digit((prefix + rest)[:15]), _prefixes, st.text("0123456789", min_size=15, max_size=15)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        (CARD, "[PAN *1111]"),
+        (f"pay {CARD} now", "pay [PAN *1111] now"),
+        ("4111 1111 1111 1111", "[PAN *1111]"),
+        ("4111-1111-1111-1111, 4111111111111111", "[PAN *1111], [PAN *1111]"),
+        (f'{{"card":"{CARD}"}}', '{"card":"[PAN *1111]"}'),
+        ("4111\u00a01111\u00a01111\u00a01111", "[PAN *1111]"),
+        ("", ""),
+        ("1234567890123", "1234567890123"),
+        ("order 12345", "order 12345"),
+    ],
+)
+def test_a_card_number_keeps_its_last_four_digits(text: str, masked: str):
+    assert mask_cards(text) == masked
+
+
+def test_beside_other_digits_nobody_says_which_four_are_the_last():
+    masked = mask_cards("4111 1111 1111 1111 123 4111 1111 1111 1111")
+
+    assert not has_card_number(masked)
+    assert "1111 1111" not in masked
+
+
+@given(st.text(alphabet="0123456789 -x", max_size=60))
+def test_nothing_that_is_masked_still_holds_a_card_number(text: str):
+    assert not has_card_number(mask_cards(text))
+
+
+@given(st.text(max_size=60))
+def test_text_without_a_card_number_is_left_as_it_is(text: str):
+    if not has_card_number(text):
+        assert mask_cards(text) == text
+
+
+@given(_cards, st.sampled_from(["", " ", "-", "\u00a0", "\u2013"]), st.sampled_from(["", "x", " paid", ","]))
+def test_every_card_number_is_found_in_groups_of_four(card: str, separator: str, after: str):
+    written = separator.join(card[i : i + 4] for i in range(0, len(card), 4))
+
+    assert has_card_number(written + after)
+    assert card[:12] not in mask_cards(written + after)
+
+
+@given(st.integers(min_value=0, max_value=10**18))
+def test_one_check_digit_of_ten_passes(number: int):
+    assert sum(luhn(f"{number}{check}") for check in range(10)) == 1
+
+
+def test_only_15_and_16_digits_of_an_issuer_make_an_id_a_card_number():
+    assert is_card_number_id(CARD)
+    assert is_card_number_id("378282246310005")
+    assert not is_card_number_id("4222222222222")
+    assert not is_card_number_id("9111111111111111")
