@@ -3,6 +3,7 @@ What evidence leads to which outcome.
 """
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -39,13 +40,13 @@ def model(score: float | None = 0.1, fallback: Fallback | None = None) -> ModelV
         ((), Outcome.APPROVE),
     ],
 )
-def test_the_classes_decide_in_their_order(actions: tuple[Action, ...], outcome: Outcome):
+def test_the_classes_decide_in_their_order(actions: tuple[Action, ...], outcome: Outcome) -> None:
     assert decide(POLICY, rules(*actions), model()).outcome is outcome
     assert decide(POLICY, rules(*reversed(actions)), model()).outcome is outcome
 
 
 @pytest.mark.parametrize("score", [0.0, 0.6, 1.0])
-def test_a_class_outranks_the_score(score: float):
+def test_a_class_outranks_the_score(score: float) -> None:
     assert decide(POLICY, rules(Action.ALLOW), model(score)).outcome is Outcome.APPROVE
     assert decide(POLICY, rules(Action.CHALLENGE), model(score)).outcome is Outcome.CHALLENGE
 
@@ -63,7 +64,7 @@ def test_a_class_outranks_the_score(score: float):
         (1.0, Outcome.BLOCK),
     ],
 )
-def test_a_band_begins_at_its_cut_off(score: float, outcome: Outcome):
+def test_a_band_begins_at_its_cut_off(score: float, outcome: Outcome) -> None:
     assert decide(POLICY, rules(), model(score)).outcome is outcome
 
 
@@ -71,7 +72,7 @@ def test_a_band_begins_at_its_cut_off(score: float, outcome: Outcome):
     ("score", "points", "sum_"),
     [(0.4, 10, 0.5), (0.9, 50, 1.0), (0.1, -50, 0.0), (None, 75, 0.75), (None, -1, 0.0), (0.2, 0, 0.2)],
 )
-def test_the_score_is_probability_plus_points_within_0_and_1(score: float | None, points: float, sum_: float):
+def test_the_score_is_probability_plus_points_within_0_and_1(score: float | None, points: float, sum_: float) -> None:
     judgement = decide(POLICY, rules(points=points), model(score))
 
     assert judgement.score == pytest.approx(sum_)
@@ -79,7 +80,7 @@ def test_the_score_is_probability_plus_points_within_0_and_1(score: float | None
     assert judgement.outcome is POLICY.band(judgement.score)
 
 
-def test_points_count_only_for_rules_that_score():
+def test_points_count_only_for_rules_that_score() -> None:
     hits = (RuleHit(rule_id="a", action=Action.CHALLENGE, points=90), RuleHit(rule_id="b", action=Action.SCORE, points=5))
 
     judgement = decide(POLICY, RulesVerdict(rule_set="r", hits=hits), model(0.0))
@@ -87,7 +88,7 @@ def test_points_count_only_for_rules_that_score():
     assert (judgement.points, judgement.outcome) == (5, Outcome.CHALLENGE)
 
 
-def test_without_the_model_the_rules_decide_alone():
+def test_without_the_model_the_rules_decide_alone() -> None:
     judgement = decide(POLICY, rules(), model(None, Fallback.MODEL_DEADLINE))
 
     assert (judgement.outcome, judgement.score, judgement.probability) == (Outcome.APPROVE, 0.0, None)
@@ -95,14 +96,14 @@ def test_without_the_model_the_rules_decide_alone():
 
 
 @pytest.mark.parametrize("fallback", [Fallback.RULES_DEADLINE, Fallback.RULES_ERROR, Fallback.FEATURE_SET])
-def test_without_the_rules_hard_blocks_were_not_checked_so_nothing_is_milder_than_the_policy_says(fallback: Fallback):
+def test_without_the_rules_hard_blocks_were_not_checked_so_nothing_is_milder_than_the_policy_says(fallback: Fallback) -> None:
     assert decide(POLICY, rules(fallback=fallback), model(0.1)).outcome is Outcome.REVIEW
     assert decide(POLICY, rules(fallback=fallback), model(0.95)).outcome is Outcome.BLOCK
     lenient = DecisionPolicy(without_rules=Outcome.APPROVE)
     assert decide(lenient, rules(fallback=fallback), model(0.1)).outcome is Outcome.APPROVE
 
 
-def test_a_group_that_gave_up_lifts_the_outcome_to_what_the_policy_says():
+def test_a_group_that_gave_up_lifts_the_outcome_to_what_the_policy_says() -> None:
     strict = DecisionPolicy(dead_letter=Outcome.BLOCK, without_rules=Outcome.CHALLENGE)
     lenient = DecisionPolicy(dead_letter=Outcome.APPROVE, without_rules=Outcome.CHALLENGE)
 
@@ -111,14 +112,14 @@ def test_a_group_that_gave_up_lifts_the_outcome_to_what_the_policy_says():
     assert decide(lenient, rules(fallback=Fallback.DEAD_LETTER), model(0.0)).outcome is Outcome.CHALLENGE
 
 
-def test_a_decision_without_either_group_names_both_reasons():
+def test_a_decision_without_either_group_names_both_reasons() -> None:
     judgement = decide(POLICY, rules(fallback=Fallback.DEAD_LETTER), model(None, Fallback.MODEL_ERROR))
 
     assert judgement.degraded == (Fallback.DEAD_LETTER, Fallback.MODEL_ERROR)
     assert judgement.outcome is Outcome.REVIEW
 
 
-def test_the_decisive_rule_comes_first_and_the_reasons_are_bounded():
+def test_the_decisive_rule_comes_first_and_the_reasons_are_bounded() -> None:
     hits = (
         RuleHit(rule_id="z", action=Action.SCORE, points=1),
         RuleHit(rule_id="late", action=Action.BLOCK, priority=7),
@@ -132,7 +133,7 @@ def test_the_decisive_rule_comes_first_and_the_reasons_are_bounded():
     assert [reason.code for reason in reasons] == ["first", "z", "late", "f0", "f1"]
 
 
-def test_shadow_hits_decide_nothing():
+def test_shadow_hits_decide_nothing() -> None:
     shadow = RulesVerdict(rule_set="r", shadow_hits=(RuleHit(rule_id="s", action=Action.HARD_BLOCK),))
 
     judgement = decide(POLICY, shadow, model(0.0))
@@ -144,7 +145,7 @@ def test_shadow_hits_decide_nothing():
     st.none() | st.floats(allow_nan=True, allow_infinity=True),
     st.lists(st.tuples(st.sampled_from(Action), st.floats(-1e6, 1e6)), max_size=5),
 )
-def test_whatever_goes_in_the_score_is_a_number_between_0_and_1(score: float | None, hits: list[tuple[Action, float]]):
+def test_whatever_goes_in_the_score_is_a_number_between_0_and_1(score: float | None, hits: list[tuple[Action, float]]) -> None:
     verdict = RulesVerdict(
         rule_set="r",
         hits=tuple(RuleHit(rule_id=str(i), action=action, points=points) for i, (action, points) in enumerate(hits)),
@@ -158,7 +159,7 @@ def test_whatever_goes_in_the_score_is_a_number_between_0_and_1(score: float | N
 
 
 @pytest.mark.parametrize("score", [math.nan, math.inf, -math.inf])
-def test_a_probability_that_is_no_number_is_no_opinion_and_the_decision_says_so(score: float):
+def test_a_probability_that_is_no_number_is_no_opinion_and_the_decision_says_so(score: float) -> None:
     judgement = decide(POLICY, rules(), model(score))
 
     assert (judgement.probability, judgement.score, judgement.outcome) == (None, 0.0, Outcome.APPROVE)
@@ -169,12 +170,12 @@ def test_a_probability_that_is_no_number_is_no_opinion_and_the_decision_says_so(
     "bands",
     [{"challenge_from": 0.8}, {"block_from": 0.6}, {"block_from": 1.01}, {"challenge_from": -0.1}, {"review_from": math.nan}],
 )
-def test_bands_that_cross_are_refused(bands: dict[str, float]):
+def test_bands_that_cross_are_refused(bands: dict[str, Any]) -> None:
     with pytest.raises(InvalidSettings, match="bands"):
         DecisionPolicy(**bands)
 
 
-def test_a_policy_file_is_read_and_its_mistakes_are_named():
+def test_a_policy_file_is_read_and_its_mistakes_are_named() -> None:
     assert parse_policy(b'{"block_from": 0.99, "dead_letter": "block"}') == DecisionPolicy(
         block_from=0.99, dead_letter=Outcome.BLOCK
     )

@@ -20,7 +20,7 @@ from tests.support.builders import NOW_MS, a_decision, a_label
 from tests.support.wire import a_body, read, refusal
 
 
-def test_the_example_of_the_design_is_a_transaction():
+def test_the_example_of_the_design_is_a_transaction() -> None:
     body = b'{"transaction_id":"txn_1","user_id":"user_9","amount":99.5,"merchant":"Example Shop","timestamp":1747000000}'
 
     transaction = parse_transaction(body, now_ms=NOW_MS, default_currency="USD")
@@ -35,7 +35,7 @@ def test_the_example_of_the_design_is_a_transaction():
     )
 
 
-def test_every_field_finds_its_place():
+def test_every_field_finds_its_place() -> None:
     words = {name: f"{name} ä" for name in ("user_id", "card_id", "merchant", "merchant_category", "device_id", "ip", "email")}
     words |= {name: f"{name} é" for name in ("country", "channel", "type", "counterparty_id")}
 
@@ -46,35 +46,35 @@ def test_every_field_finds_its_place():
     assert transaction.metadata is None
 
 
-def test_identifiers_may_be_numbers_however_long():
+def test_identifiers_may_be_numbers_however_long() -> None:
     transaction = read(transaction_id=7, user_id=10**29, card_id=-3, merchant=1)
 
     assert (transaction.transaction_id, transaction.user_id) == ("7", "1" + "0" * 29)
     assert (transaction.card_id, transaction.merchant) == ("-3", "1")
 
 
-def test_merchant_id_is_another_name_of_merchant():
+def test_merchant_id_is_another_name_of_merchant() -> None:
     assert read(merchant_id="m_1").merchant == "m_1"
     assert read(merchant="Shop", merchant_id="m_1").merchant == "Shop"
 
 
 @pytest.mark.parametrize("absent", [None, ""])
-def test_an_absent_merchant_does_not_hide_the_merchant_id(absent: str | None):
+def test_an_absent_merchant_does_not_hide_the_merchant_id(absent: str | None) -> None:
     assert read(merchant=absent, merchant_id="m_1").merchant == "m_1"
 
 
 @pytest.mark.parametrize("absent", [None, ""])
-def test_null_and_empty_are_absent(absent: str | None):
+def test_null_and_empty_are_absent(absent: str | None) -> None:
     assert read(user_id=absent, card_id=absent, ip=absent, metadata=None) == read()
 
 
-def test_unknown_fields_are_kept_under_metadata_beside_what_stands_there():
+def test_unknown_fields_are_kept_under_metadata_beside_what_stands_there() -> None:
     transaction = read(metadata={"a": 1, "b": [True, None]}, basket={"items": 3}, ärmel="x")
 
     assert transaction.metadata == {"a": 1, "b": [True, None], "basket": {"items": 3}, "ärmel": "x"}
 
 
-def test_what_is_kept_can_be_written_and_read_again():
+def test_what_is_kept_can_be_written_and_read_again() -> None:
     transaction = read(basket={"big": 2**63, "bigger": 10**29, "small": 5e-324, "deep": [[[{}]]], "nul": "a\x00b"})
 
     decision = a_decision(transaction, vector=b"")
@@ -86,7 +86,7 @@ def test_what_is_kept_can_be_written_and_read_again():
     "levels", [*range(MAX_METADATA_DEPTH - 1, MAX_METADATA_DEPTH + 2), 500, *range(960, 1010), 5000, 30_000]
 )
 @pytest.mark.parametrize("field", ["metadata", "basket"])
-def test_nesting_is_refused_before_it_exhausts_the_stack_of_whoever_reads_it_later(levels: int, field: str):
+def test_nesting_is_refused_before_it_exhausts_the_stack_of_whoever_reads_it_later(levels: int, field: str) -> None:
     inner = b"[" * (levels - 1) + b'"\\u0041"' + b"]" * (levels - 1)
     body = a_body(**{field: b'{"x":' + inner + b"}" if field == "metadata" else inner})
 
@@ -99,7 +99,7 @@ def test_nesting_is_refused_before_it_exhausts_the_stack_of_whoever_reads_it_lat
 @pytest.mark.parametrize(
     "identity", [b'"x"', b'"' + b"x" * 128 + b'"', b'"' + "ä".encode() * 64 + b'"', b'"a b"', b'"\\ud83d\\ude00"']
 )
-def test_a_transaction_id_has_1_to_128_bytes(identity: bytes):
+def test_a_transaction_id_has_1_to_128_bytes(identity: bytes) -> None:
     assert read(transaction_id=identity).transaction_id == msgspec.json.decode(identity, type=str, strict=False)
 
 
@@ -107,19 +107,19 @@ def test_a_transaction_id_has_1_to_128_bytes(identity: bytes):
     "identity",
     [b'""', b'"' + b"x" * 129 + b'"', b'"' + "ä".encode() * 65 + b'"', b"1.5", b"true", b"null", b"[]", b"9" * 129],
 )
-def test_any_other_transaction_id_is_refused(identity: bytes):
+def test_any_other_transaction_id_is_refused(identity: bytes) -> None:
     assert refusal(a_body(transaction_id=identity)).reason == "schema_invalid"
 
 
 @pytest.mark.parametrize("character", ["\\u0000", "\\u0001", "\\n", "\\t", "\\u007f", "\\u0085"])
-def test_a_control_character_in_a_transaction_id_is_refused(character: str):
+def test_a_control_character_in_a_transaction_id_is_refused(character: str) -> None:
     error = refusal(a_body(transaction_id=f'"a{character}b"'.encode()))
 
     assert error.reason == "schema_invalid"
     assert "control character" in error.detail
 
 
-def test_nul_elsewhere_is_replaced_because_no_text_column_can_hold_it():
+def test_nul_elsewhere_is_replaced_because_no_text_column_can_hold_it() -> None:
     transaction = read(merchant=b'"a\\u0000b"', basket=b'{"k\\u0000":["\\u0000"]}', metadata=b'{"m":"\\u0000"}')
 
     assert transaction.merchant == "a\ufffdb"
@@ -135,12 +135,12 @@ def test_nul_elsewhere_is_replaced_because_no_text_column_can_hold_it():
         *(a_body(user_id=b'"a\x01"'), a_body(user_id=b'"\\x41"'), a_body(x=b"01"), b"[" * 60_000),
     ],
 )
-def test_what_is_no_json_in_utf8_is_a_decode_error(body: bytes):
+def test_what_is_no_json_in_utf8_is_a_decode_error(body: bytes) -> None:
     assert refusal(body).reason == "decode_error"
 
 
 @pytest.mark.parametrize("body", [b"[]", b'"x"', b"1", b"null", b"{}", b'{"transaction_id":"a"}', a_body(metadata=b"[]")])
-def test_json_that_is_no_transaction_is_schema_invalid(body: bytes):
+def test_json_that_is_no_transaction_is_schema_invalid(body: bytes) -> None:
     assert refusal(body).reason == "schema_invalid"
 
 
@@ -155,32 +155,32 @@ def test_json_that_is_no_transaction_is_schema_invalid(body: bytes):
         {"merchant": "x" * 1025},
     ],
 )
-def test_a_field_of_the_wrong_kind_or_size_is_refused_with_its_name(field: dict[str, object]):
+def test_a_field_of_the_wrong_kind_or_size_is_refused_with_its_name(field: dict[str, object]) -> None:
     error = refusal(a_body(**field))
 
     assert (error.reason, error.transaction_id) == ("schema_invalid", "txn_1")
     assert next(iter(field)) in error.detail
 
 
-def test_64_kib_are_taken_and_not_a_byte_more():
+def test_64_kib_are_taken_and_not_a_byte_more() -> None:
     padding = MAX_BODY_BYTES - len(a_body(note=""))
 
     assert read(note="x" * padding).metadata == {"note": "x" * padding}
     assert refusal(a_body(note="x" * (padding + 1))).reason == "too_large"
 
 
-def test_an_entry_without_data_says_what_it_lacks():
+def test_an_entry_without_data_says_what_it_lacks() -> None:
     with pytest.raises(Exception, match="schema_invalid: the entry has no field 'data'"):
         decode_transaction({b"payload": b"{}"}, now_ms=NOW_MS, default_currency="USD")
 
 
-def test_other_fields_of_the_entry_are_allowed():
+def test_other_fields_of_the_entry_are_allowed() -> None:
     fields = {b"data": a_body(), b"schema": b"1", b"trace": b"\xff"}
 
     assert decode_transaction(fields, now_ms=NOW_MS, default_currency="USD") == read()
 
 
-def test_a_label_round_trip():
+def test_a_label_round_trip() -> None:
     label = a_label()
 
     assert decode_label({b"data": msgspec.json.encode(label)}) == label
@@ -198,7 +198,7 @@ def test_a_label_round_trip():
         ({b"data": msgspec.json.encode(a_label()).replace(b'"fraud"', b'"maybe"')}, "schema_invalid"),
     ],
 )
-def test_what_is_no_label_is_refused(fields: dict[bytes, bytes], reason: str):
+def test_what_is_no_label_is_refused(fields: dict[bytes, bytes], reason: str) -> None:
     with pytest.raises(InvalidLabel) as refused:
         decode_label(fields)
 

@@ -31,13 +31,13 @@ from tests.support.wire import a_body, read, refusal
         (b"10000000000.004", 10**12),
     ],
 )
-def test_an_amount_becomes_minor_units_rounded_half_to_even(amount: bytes, minor: int):
+def test_an_amount_becomes_minor_units_rounded_half_to_even(amount: bytes, minor: int) -> None:
     assert read(amount=amount).amount_minor == minor
 
 
 @pytest.mark.parametrize("zeros", [500, 60_000])
 @pytest.mark.parametrize("quote", [b"", b'"'])
-def test_a_digit_far_behind_the_point_still_decides_the_rounding(zeros: int, quote: bytes):
+def test_a_digit_far_behind_the_point_still_decides_the_rounding(zeros: int, quote: bytes) -> None:
     amount = quote + b"0.005" + b"0" * zeros + b"1" + quote
 
     assert read(amount=amount).amount_minor == 1
@@ -54,17 +54,17 @@ def test_a_digit_far_behind_the_point_still_decides_the_rounding(zeros: int, quo
         ("CLF", "1", 10_000),
     ],
 )
-def test_the_exponent_of_the_currency_counts(currency: str, amount: str, minor: int):
+def test_the_exponent_of_the_currency_counts(currency: str, amount: str, minor: int) -> None:
     assert read(amount=amount, currency=currency).amount_minor == minor
 
 
-def test_a_currency_may_be_written_small_and_defaults_where_it_is_missing_or_empty():
+def test_a_currency_may_be_written_small_and_defaults_where_it_is_missing_or_empty() -> None:
     assert read(currency="eur").currency == "EUR"
     assert [read().currency, read(currency="").currency, read(currency=None).currency] == ["USD"] * 3
 
 
 @pytest.mark.parametrize("currency", ["XXX", "US", "DOLLAR", "€", "USD "])
-def test_an_unknown_currency_is_refused(currency: str):
+def test_an_unknown_currency_is_refused(currency: str) -> None:
     error = refusal(a_body(currency=currency))
 
     assert (error.reason, error.transaction_id) == ("schema_invalid", "txn_1")
@@ -79,16 +79,16 @@ def test_an_unknown_currency_is_refused(currency: str):
         *(b"true", b"null", b"[]", b"{}"),
     ],
 )
-def test_an_amount_that_is_none_or_absurd_is_refused(amount: bytes):
+def test_an_amount_that_is_none_or_absurd_is_refused(amount: bytes) -> None:
     assert refusal(a_body(amount=amount)).reason == "schema_invalid"
 
 
 @pytest.mark.parametrize("amount", [b"NaN", b"Infinity", b"-Infinity"])
-def test_the_numbers_that_json_does_not_have_are_refused(amount: bytes):
+def test_the_numbers_that_json_does_not_have_are_refused(amount: bytes) -> None:
     assert refusal(a_body(amount=amount)).reason == "decode_error"
 
 
-def test_balances_may_be_negative_and_are_bounded_on_both_sides():
+def test_balances_may_be_negative_and_are_bounded_on_both_sides() -> None:
     transaction = read(balance_before="-12.345", balance_after=0, counterparty_balance_after="10000000000")
 
     assert transaction.balance_before_minor == -1234
@@ -98,12 +98,12 @@ def test_balances_may_be_negative_and_are_bounded_on_both_sides():
     assert refusal(a_body(balance_before="-10000000000.01")).reason == "schema_invalid"
 
 
-def test_a_refusal_of_money_never_repeats_the_amount():
+def test_a_refusal_of_money_never_repeats_the_amount() -> None:
     assert "13579" not in refusal(a_body(amount=-13579.24)).detail
 
 
 @given(st.decimals(min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False, places=None))
-def test_any_decimal_is_rounded_once_and_exactly(amount: Decimal):
+def test_any_decimal_is_rounded_once_and_exactly(amount: Decimal) -> None:
     with localcontext() as context:
         context.prec = 5000
         expected = int((amount * 100).quantize(Decimal(1), ROUND_HALF_EVEN))
@@ -112,7 +112,7 @@ def test_any_decimal_is_rounded_once_and_exactly(amount: Decimal):
 
 
 @given(st.integers(min_value=0, max_value=10**12), st.sampled_from([("USD", 2), ("JPY", 0), ("KWD", 3), ("CLF", 4)]))
-def test_minor_units_survive_the_way_out_and_back(minor: int, currency: tuple[str, int]):
+def test_minor_units_survive_the_way_out_and_back(minor: int, currency: tuple[str, int]) -> None:
     code, exponent = currency
     major = Decimal(minor).scaleb(-exponent)
 

@@ -30,28 +30,28 @@ AT_MS = 1_747_000_000_000
         b'"2025-05-11t21:46:40z"',
     ],
 )
-def test_one_moment_in_every_form(timestamp: bytes):
+def test_one_moment_in_every_form(timestamp: bytes) -> None:
     assert read(timestamp=timestamp).occurred_at_ms == AT_MS
 
 
-def test_parts_of_a_second_are_kept():
+def test_parts_of_a_second_are_kept() -> None:
     assert read(timestamp=1_747_000_000.123).occurred_at_ms == AT_MS + 123
     assert read(timestamp="2025-05-11T21:46:40.123456Z").occurred_at_ms == AT_MS + 123
 
 
-def test_numbers_are_milliseconds_from_ten_to_the_eleventh_on():
+def test_numbers_are_milliseconds_from_ten_to_the_eleventh_on() -> None:
     assert read(timestamp=100_000_000_000).occurred_at_ms == 100_000_000_000
     assert refusal(a_body(timestamp=99_999_999_999)).reason == "schema_invalid"
 
 
-def test_the_first_and_the_last_second_that_records_can_hold():
+def test_the_first_and_the_last_second_that_records_can_hold() -> None:
     assert read(timestamp=0).occurred_at_ms == 0
     assert refusal(a_body(timestamp=-1)).reason == "schema_invalid"
     assert "2106" in refusal(a_body(timestamp=2**32)).detail
     assert "2106" in refusal(a_body(timestamp=2**32 * 1000)).detail
 
 
-def test_a_clock_may_be_300_seconds_ahead_and_no_more():
+def test_a_clock_may_be_300_seconds_ahead_and_no_more() -> None:
     assert read(timestamp=NOW_MS + MAX_AHEAD_MS).occurred_at_ms == NOW_MS + MAX_AHEAD_MS
     assert "future" in refusal(a_body(timestamp=NOW_MS + MAX_AHEAD_MS + 1)).detail
     assert "future" in refusal(a_body(timestamp="2030-01-01T00:00:00Z")).detail
@@ -65,19 +65,19 @@ def test_a_clock_may_be_300_seconds_ahead_and_no_more():
         *(b"true", b"null", b"[]", b"{}"),
     ],
 )
-def test_a_time_that_is_none_is_refused(timestamp: bytes):
+def test_a_time_that_is_none_is_refused(timestamp: bytes) -> None:
     error = refusal(a_body(timestamp=timestamp))
 
     assert error.reason == "schema_invalid"
     assert "timestamp" in error.detail
 
 
-def test_a_time_without_offset_is_told_what_it_lacks():
+def test_a_time_without_offset_is_told_what_it_lacks() -> None:
     assert "offset" in refusal(a_body(timestamp="2025-05-11T21:46:40")).detail
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2026, 1, 1), timezones=st.just(UTC)))
-def test_a_moment_is_the_same_as_text_and_as_a_number(at: datetime):
+def test_a_moment_is_the_same_as_text_and_as_a_number(at: datetime) -> None:
     milliseconds = int(at.timestamp()) * 1000
 
     assert read(timestamp=at.replace(microsecond=0).isoformat()).occurred_at_ms == milliseconds

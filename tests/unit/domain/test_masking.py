@@ -35,11 +35,11 @@ _cards = st.builds(
         ("order 12345", "order 12345"),
     ],
 )
-def test_a_card_number_keeps_its_last_four_digits(text: str, masked: str):
+def test_a_card_number_keeps_its_last_four_digits(text: str, masked: str) -> None:
     assert mask_cards(text) == masked
 
 
-def test_beside_other_digits_nobody_says_which_four_are_the_last():
+def test_beside_other_digits_nobody_says_which_four_are_the_last() -> None:
     masked = mask_cards("4111 1111 1111 1111 123 4111 1111 1111 1111")
 
     assert not has_card_number(masked)
@@ -47,18 +47,18 @@ def test_beside_other_digits_nobody_says_which_four_are_the_last():
 
 
 @given(st.text(alphabet="0123456789 -x", max_size=60))
-def test_nothing_that_is_masked_still_holds_a_card_number(text: str):
+def test_nothing_that_is_masked_still_holds_a_card_number(text: str) -> None:
     assert not has_card_number(mask_cards(text))
 
 
 @given(st.text(max_size=60))
-def test_text_without_a_card_number_is_left_as_it_is(text: str):
+def test_text_without_a_card_number_is_left_as_it_is(text: str) -> None:
     if not has_card_number(text):
         assert mask_cards(text) == text
 
 
 @given(_cards, st.sampled_from(["", " ", "-", "\u00a0", "\u2013"]), st.sampled_from(["", "x", " paid", ","]))
-def test_every_card_number_is_found_in_groups_of_four(card: str, separator: str, after: str):
+def test_every_card_number_is_found_in_groups_of_four(card: str, separator: str, after: str) -> None:
     written = separator.join(card[i : i + 4] for i in range(0, len(card), 4))
 
     assert has_card_number(written + after)
@@ -66,11 +66,11 @@ def test_every_card_number_is_found_in_groups_of_four(card: str, separator: str,
 
 
 @given(st.integers(min_value=0, max_value=10**18))
-def test_one_check_digit_of_ten_passes(number: int):
+def test_one_check_digit_of_ten_passes(number: int) -> None:
     assert sum(luhn(f"{number}{check}") for check in range(10)) == 1
 
 
-def test_only_15_and_16_digits_of_an_issuer_make_an_id_a_card_number():
+def test_only_15_and_16_digits_of_an_issuer_make_an_id_a_card_number() -> None:
     assert is_card_number_id(CARD)
     assert is_card_number_id("378282246310005")
     assert not is_card_number_id("4222222222222")

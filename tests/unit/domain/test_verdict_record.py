@@ -51,13 +51,13 @@ _verdicts = st.one_of(
     st.binary(min_size=8, max_size=8).map(bytes.hex),
     st.binary(max_size=65_535),
 )
-def test_a_record_round_trip(verdict: Verdict, group: bytes, write_id: bytes, feature_set: str, vector: bytes):
+def test_a_record_round_trip(verdict: Verdict, group: bytes, write_id: bytes, feature_set: str, vector: bytes) -> None:
     record = VerdictRecord(group, write_id, feature_set, vector, verdict)
 
     assert decode_verdict(encode_verdict(record)) == record
 
 
-def test_nan_in_a_vector_survives_bit_by_bit():
+def test_nan_in_a_vector_survives_bit_by_bit() -> None:
     vector = struct.pack("<2f", float("nan"), -0.0)
     record = VerdictRecord(b"F", b"12345678", "0123456789abcdef", vector, ModelVerdict(model="m", score=0.5))
 
@@ -65,14 +65,14 @@ def test_nan_in_a_vector_survives_bit_by_bit():
 
 
 @pytest.mark.parametrize("group", [b"F", b"M"])
-def test_the_group_stands_first_and_the_write_id_behind_it(group: bytes):
+def test_the_group_stands_first_and_the_write_id_behind_it(group: bytes) -> None:
     raw = encode_verdict(VerdictRecord(group, b"12345678", "0123456789abcdef", b"", RulesVerdict(rule_set="")))
 
     assert raw[:1] == group
     assert raw[1:9] == b"12345678"
 
 
-def test_a_record_is_never_mistaken_for_a_place_of_one_byte():
+def test_a_record_is_never_mistaken_for_a_place_of_one_byte() -> None:
     raw = encode_verdict(VerdictRecord(b"F", b"12345678", "0123456789abcdef", b"", ModelVerdict(model="")))
 
     assert len(raw) > 1
