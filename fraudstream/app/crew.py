@@ -26,7 +26,7 @@ from fraudstream.fleet.ports import Stage
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
-from fraudstream.stages.alerter import Alerter
+from fraudstream.stages.alerter import MAX_HAND_OUTS, Alerter
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
@@ -34,7 +34,7 @@ from fraudstream.stages.recorder import Recorder
 from fraudstream.stages.step_in import AbsentModel, AbsentRules, StepIn
 from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
-from fraudstream.telemetry.report import GroupReport
+from fraudstream.telemetry.report import AlertMetrics, GroupReport
 
 #: How many times within one decision deadline a healthy worker looks for what is overdue in the other group.
 _LOOKS_PER_DEADLINE = 4
@@ -121,7 +121,7 @@ class Crew:
                 await make_stage(stream, report),
                 stream,
                 RedisHeart(self._address, stream, self._keys, self._times),
-                limits=self._limits(),
+                limits=self._limits(group),
                 report=report,
                 rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
                 overdue=overdue if stepping_in else None,
@@ -129,12 +129,13 @@ class Crew:
             )
         )
 
-    def _limits(self) -> Limits:
+    def _limits(self, group: str) -> Limits:
         settings = self._settings
         return Limits(
             batch_entries=settings.batch_entries,
             batches_in_hand=settings.batches_in_hand,
-            max_deliveries=settings.max_deliveries,
+            # An alert that waits for its channel is handed out again and again; its failures are counted by the stage.
+            max_deliveries=MAX_HAND_OUTS if group == "alerter" else settings.max_deliveries,
             block_ms=settings.block_ms,
             heartbeat_life_s=settings.heartbeat_life_s,
             drain_timeout_s=settings.drain_timeout_s,
@@ -206,6 +207,7 @@ class Crew:
 
     async def _store(self) -> PostgresDecisionStore:
         store = PostgresDecisionStore(self._settings.postgres_url or "")
+        await store.open()
         self._stack.push_async_callback(store.close)
         return store
 
@@ -221,4 +223,4 @@ class Crew:
             keys=self._keys,
             ttl_s=self._ledger.record_ttl_s,
         )
-        return Alerter(opened, outbox, self._clock)
+        return Alerter(opened, outbox, self._clock, report=AlertMetrics(self._metrics))

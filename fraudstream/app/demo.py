@@ -3,14 +3,8 @@ The whole system on one machine: embedded servers, one process per group, a prod
 """
 
 import asyncio
-import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from pathlib import Path
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -19,22 +13,20 @@ from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.app.account import counted, detection, stored, waiting
 from fraudstream.app.connections import address, intake
+from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
 from fraudstream.domain.errors import TransientError
-from fraudstream.local import LocalPostgres, LocalValkey
-from fraudstream.local.worker import LocalWorker
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.produce import produce
-from fraudstream.settings import Settings
 
-#: The processes of the demo, by group.
-DEMO_GROUPS = ("fraud-check", "ml-scoring", "recorder", "alerter")
 #: How long nothing may move before the demo says that it is stuck, in seconds.
 _STUCK_S = 60.0
 
 
 class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What to run. ``rate_per_s`` None means as fast as the producer can; ``replay`` turns horizon and deadline off, as history needs.
+    What to run.
+
+    ``rate_per_s`` None means as fast as the producer can; ``deadline_ms`` 0 lets a verdict wait for ever, as a replay needs.
     """
 
     source: Callable[[], Iterable[Labelled]]
@@ -43,6 +35,7 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int = 250
     workers_per_group: int = 1
     keep: bool = False
+    inherited: dict[str, str] = {}
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -56,7 +49,7 @@ class Progress(msgspec.Struct, frozen=True):
 
 class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The account. ``produced`` = ``decided`` + ``duplicates`` + ``dead_lettered``, and ``decided`` = ``recorded``, or something was lost.
+    The account. Nothing is lost when produced = decided + duplicates + dead_lettered, and decided = recorded.
     """
 
     produced: int
@@ -80,95 +73,6 @@ class DemoReport(msgspec.Struct, frozen=True, kw_only=True):
         return self.produced == self.decided + self.duplicates + self.dead_lettered and self.decided == self.recorded
 
 
-class LocalSystem:
-    """
-    Servers and workers in one folder; leave the ``with`` and nothing is left running, unless ``keep`` was called.
-    """
-
-    def __init__(
-        self, *, deadline_ms: int, horizon_s: int, workers_per_group: int, groups: Sequence[str] = DEMO_GROUPS
-    ) -> None:
-        self._stack = ExitStack()
-        self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-"))
-        self.valkey = LocalValkey()
-        self.postgres = LocalPostgres()
-        self._deadline_ms = deadline_ms
-        self._horizon_s = horizon_s
-        self._groups = [group for group in groups for _ in range(workers_per_group)]
-        self.workers: list[LocalWorker] = []
-
-    def environment(self) -> dict[str, str]:
-        """
-        Return the environment of every process of the system.
-        """
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "REDIS_", "POSTGRES_"))
-        }
-        return {
-            **kept,
-            "REDIS_URL": self.valkey.url,
-            "POSTGRES_URL": self.postgres.url,
-            "FRAUDSTREAM_DECISION_DEADLINE_MS": str(self._deadline_ms),
-            "FRAUDSTREAM_DEDUP_HORIZON_S": str(self._horizon_s),
-            "FRAUDSTREAM_ALERT_CHANNELS": "console",
-            "FRAUDSTREAM_LOG_LEVEL": "warning",
-        }
-
-    def settings(self) -> Settings:
-        """
-        Return the settings that the producer shares with the workers.
-        """
-        return Settings(
-            redis_url=self.valkey.url,
-            postgres_url=self.postgres.url,
-            decision_deadline_ms=self._deadline_ms,
-            dedup_horizon_s=self._horizon_s,
-        )
-
-    def __enter__(self) -> "LocalSystem":
-        """
-        Start the servers, apply the migrations.
-        """
-        self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        self._stack.enter_context(self.valkey)
-        self._stack.enter_context(self.postgres)
-        return self
-
-    def start_workers(self) -> None:
-        """
-        Start one process per group and wait until each answers.
-        """
-        self.workers = [
-            LocalWorker(group, environment=self.environment(), folder=self.folder / f"{group}-{number}")
-            for number, group in enumerate(self._groups)
-        ]
-        for worker in self.workers:
-            self._stack.callback(worker.close)
-        with ThreadPoolExecutor(len(self.workers)) as pool:
-            list(pool.map(LocalWorker.start, self.workers))
-
-    def stop_workers(self) -> None:
-        """
-        Let every worker drain.
-        """
-        with ThreadPoolExecutor(max(1, len(self.workers))) as pool:
-            list(pool.map(LocalWorker.stop, self.workers))
-
-    def keep(self) -> list[int]:
-        """
-        Let everything outlive this process and return the process ids; somebody else must stop them.
-        """
-        pids = [server.leave_running() for server in (*self.workers, self.postgres, self.valkey)]
-        self._stack.pop_all()
-        return pids
-
-    def __exit__(self, *_: object) -> None:
-        """
-        Stop everything that was started here.
-        """
-        self._stack.close()
-
-
 async def run_demo(plan: DemoPlan, progress: Progress, *, kept: Callable[[LocalSystem, list[int]], None]) -> DemoReport:
     """
     Run the whole system once and account for every transaction.
@@ -178,13 +82,14 @@ async def run_demo(plan: DemoPlan, progress: Progress, *, kept: Callable[[LocalS
         TransientError: The system stopped moving; the text says where it stands.
     """
     progress.step("starting Valkey and PostgreSQL")
-    with LocalSystem(deadline_ms=plan.deadline_ms, horizon_s=0, workers_per_group=plan.workers_per_group) as system:
+    groups = DEMO_GROUPS * plan.workers_per_group
+    with LocalSystem(inherited=plan.inherited, deadline_ms=plan.deadline_ms, horizon_s=0, groups=groups) as system:
         await migrate(system.postgres.url)
-        progress.step(f"starting {len(DEMO_GROUPS) * plan.workers_per_group} workers")
+        progress.step(f"starting {len(groups)} workers")
         system.start_workers()
         truth: dict[str, bool | None] = {}
         produced = await _produce(plan, system, truth, progress)
-        await _settle(system, produced, progress)
+        await settle(system, produced, progress)
         report = await _account(system, produced, truth)
         if plan.keep:
             kept(system, system.keep())
@@ -214,7 +119,7 @@ async def _produce(plan: DemoPlan, system: LocalSystem, truth: dict[str, bool | 
     return done.appended
 
 
-async def _settle(system: LocalSystem, produced: int, progress: Progress) -> None:
+async def settle(system: LocalSystem, produced: int, progress: Progress) -> None:
     """
     Wait until every group has finished everything; complain when nothing moves any more.
     """
@@ -234,7 +139,7 @@ async def _settle(system: LocalSystem, produced: int, progress: Progress) -> Non
 async def _account(system: LocalSystem, produced: int, truth: dict[str, bool | None]) -> DemoReport:
     pages = [worker.metrics() for worker in system.workers]
     rows = await stored(system.postgres.url)
-    p50, p95, p99 = (round(value, 3) for value in rows["latency_ms"] or (0.0, 0.0, 0.0))
+    p50, p95, p99, _ = (round(value, 3) for value in rows["latency_ms"] or (0.0, 0.0, 0.0, 0.0))
     ended = {
         outcome: counted(pages, "fraudstream_events_processed_total", group="fraud-check", outcome=outcome)
         for outcome in ("duplicate", "invalid")

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fraudstream.cli.entry import BAD_NEWS, exits, print_json
+from fraudstream.cli.entry import BAD_NEWS, exits, inherited, print_json
 
 
 @exits
@@ -33,7 +33,8 @@ def demo(
 
     Example: fraudstream demo --json
     """
-    from fraudstream.app.demo import DemoPlan, LocalSystem, run_demo
+    from fraudstream.app.demo import DemoPlan, run_demo
+    from fraudstream.app.local_system import LocalSystem
     from fraudstream.cli.progress import progress
     from fraudstream.producers.labelled import Labelled
     from fraudstream.producers.plan import demo_plan
@@ -58,6 +59,7 @@ def demo(
         deadline_ms=250 if input is None else 0,
         workers_per_group=workers,
         keep=keep,
+        inherited=inherited(),
     )
     with progress(quiet=quiet) as shown:
         report = asyncio.run(run_demo(plan, shown, kept=kept))

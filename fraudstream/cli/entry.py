@@ -65,6 +65,14 @@ def load_settings(**overrides: Any) -> Any:
     return load(os.environ, {name: value for name, value in overrides.items() if value is not None}, file)
 
 
+def inherited() -> dict[str, str]:
+    """
+    Return the environment for processes of our own: ours, without any setting of ours in it.
+    """
+    ours = ("FRAUDSTREAM_", "REDIS_URL", "POSTGRES_URL", "ML_MODEL_PATH", "CONSUMER_")
+    return {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+
+
 def log_to_stderr(settings: Any) -> None:
     """
     Send events to standard error: JSON unless it is a terminal.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import structlog
 
+from fraudstream.domain.alert import Alert, Severity
 from fraudstream.domain.decision import Decision
 from fraudstream.telemetry.labels import DECIDING_GROUPS
 from fraudstream.telemetry.metrics import Metrics
@@ -159,3 +160,36 @@ class GroupReport:
         A verdict was replaced by no opinion.
         """
         self._log.error("verdict_fell_back", reason=reason, error=error, transactions=transactions)
+
+
+class AlertMetrics:
+    """
+    What the alerter tells, as metrics.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def raised(self, severity: Severity) -> None:
+        """
+        An alert was seen for the first time.
+        """
+        self._metrics.alerts_raised_total.labels(severity.value).inc()
+
+    def attempted(self, channel: str, outcome: str) -> None:
+        """
+        One try ended.
+        """
+        self._metrics.notification_attempts_total.labels(channel, outcome).inc()
+
+    def ended(self, alert: Alert, channel: str, outcome: str, latency_s: float) -> None:
+        """
+        An alert is over for one channel.
+        """
+        self._metrics.notifications_total.labels(channel, outcome).inc()
+        if outcome == "delivered":
+            self._metrics.notification_latency_seconds.labels(channel).observe(latency_s)
+        else:
+            structlog.get_logger().error(
+                "alert_undeliverable", transaction_id=alert.transaction_id, channel=channel, outcome=outcome
+            )
