@@ -49,7 +49,8 @@ class PostgresDecisionStore:
         Look at the server once, for an early word about what cannot work; a server that is away now may come later.
 
         Raises:
-            InvalidSettings: The address cannot be used: it is malformed, or names a certificate that cannot be read.
+            InvalidSettings: The address cannot be used: it is malformed, names a certificate that cannot be read, or leads to a
+                server whose certificate is not trusted.
             UnsuitableServer: The tables are missing.
         """
         try:
@@ -120,8 +121,8 @@ class PostgresDecisionStore:
         pool = await self._pool()
         try:
             connection = await pool.acquire(timeout=CONNECT_TIMEOUT_S)
-        except ValueError as exc:  # a port that is no number: whatever was wrong on the way here, no row is to blame
-            raise DecisionStoreUnavailable(f"POSTGRES_URL cannot be used: {exc}") from exc
+        except (ValueError, TypeError, asyncpg.PostgresError) as exc:  # whatever was wrong on the way here, no row is to blame
+            raise DecisionStoreUnavailable(f"PostgreSQL did not let us in: {exc}") from exc
         try:
             yield connection
         finally:

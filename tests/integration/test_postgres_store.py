@@ -305,6 +305,14 @@ async def test_a_wrong_password_blames_no_row(postgres_server: LocalPostgres) ->
     await store.close()
 
 
+async def test_an_option_of_the_address_that_the_server_refuses_blames_no_row(database: str) -> None:
+    store = PostgresDecisionStore(f"{database}?statement_timeout=soon")
+
+    with pytest.raises(DecisionStoreUnavailable, match="statement_timeout"):
+        await store.record([a_decision()])
+    await store.close()
+
+
 async def test_a_statement_that_hangs_is_given_up(database: str) -> None:
     store = PostgresDecisionStore(database, statement_timeout_s=0.2)
     blocker = await asyncpg.connect(database)
