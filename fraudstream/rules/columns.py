@@ -2,7 +2,7 @@
 A batch of transactions turned on its side: one column per field that a rule set reads, built when first asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.transaction import Transaction
-from fraudstream.rules.vocabulary import LOW_CARDINALITY, NUMBER_FIELDS, TEXT_FIELDS
+from fraudstream.rules.vocabulary import LOW_CARDINALITY, NUMBER_COLUMNS, TEXT_COLUMNS
 
 #: Truth of each row: shape (batch,), or a lone value that holds for all rows.
 Mask = NDArray[np.bool_] | np.bool_
@@ -18,6 +18,10 @@ Mask = NDArray[np.bool_] | np.bool_
 Floats = NDArray[np.float64] | np.float64
 
 _NAN = np.float64("nan")
+
+
+def _bools(answers: Iterable[bool]) -> NDArray[np.bool_]:
+    return np.frombuffer(bytes(answers), np.bool_)
 
 
 class Texts:
@@ -28,7 +32,7 @@ class Texts:
 
     __slots__ = ("_index", "_known", "codes", "values")
 
-    def __init__(self, values: list[str | None], codes: NDArray[np.intp] | None = None) -> None:
+    def __init__(self, values: list[str | None], codes: NDArray[np.integer[Any]] | None = None) -> None:
         self.values = values
         self.codes = codes
         self._known: NDArray[np.bool_] | None = None
@@ -40,7 +44,9 @@ class Texts:
         Keep each distinct value once.
         """
         index = {value: code for code, value in enumerate(dict.fromkeys(rows))}
-        codes = np.fromiter(map(index.__getitem__, rows), np.intp, len(rows))
+        found = [index[value] for value in rows]
+        # A row of bytes is the quickest way from Python numbers to an array.
+        codes = np.frombuffer(bytes(found), np.uint8) if len(index) <= 256 else np.array(found, np.intp)
         texts = cls(list(index), codes)
         texts._index = index
         return texts
@@ -51,13 +57,18 @@ class Texts:
         """
         return answers if self.codes is None else answers[self.codes]
 
+    def ask(self, test: Callable[[str | None], bool]) -> NDArray[np.bool_]:
+        """
+        Return the answer of a test for each row, asked once for each value.
+        """
+        return self.spread(_bools(map(test, self.values)))
+
     def known(self) -> NDArray[np.bool_]:
         """
         Return which rows have a text.
         """
         if self._known is None:
-            present = [value is not None for value in self.values]
-            self._known = self.spread(np.array(present, np.bool_))
+            self._known = self.ask(lambda value: value is not None)
         return self._known
 
     def rows(self) -> list[str | None]:
@@ -73,8 +84,9 @@ class Texts:
         Return which rows hold exactly this text.
         """
         if self._index is not None and self.codes is not None:
-            return np.equal(self.codes, self._index.get(wanted, -1))
-        return self.spread(np.array([value == wanted for value in self.values], np.bool_))
+            code = self._index.get(wanted)
+            return np.zeros(len(self.codes), np.bool_) if code is None else np.equal(self.codes, code)
+        return self.spread(_bools([value == wanted for value in self.values]))
 
 
 class Batch:
@@ -109,7 +121,7 @@ class Batch:
         column = self._numbers.get(name)
         if column is None:
             # numpy reads None as NaN here.
-            column = np.array(list(map(NUMBER_FIELDS[name], self.transactions)), dtype=np.float64)
+            column = np.array(NUMBER_COLUMNS[name](self.transactions), dtype=np.float64)
             column[np.isinf(column)] = _NAN
             self._numbers[name] = column
         return column
@@ -120,7 +132,7 @@ class Batch:
         """
         column = self._texts.get(name)
         if column is None:
-            rows = list(map(TEXT_FIELDS[name], self.transactions))
+            rows = TEXT_COLUMNS[name](self.transactions)
             column = self._texts[name] = Texts.coded(rows) if name in LOW_CARDINALITY else Texts(rows)
         return column
 
@@ -137,7 +149,7 @@ class Batch:
 
     def money(self, minor: float, currency: str) -> Floats:
         """
-        Return an amount of one currency: missing in rows of another, a lone value when no row is.
+        Return an amount of one currency: missing in rows of another, a lone value when every row has this currency.
         """
         texts = self.text("currency")
         if texts.values == [currency]:

@@ -3,7 +3,7 @@ What a named list holds, and how a value is looked up in it: exact entries, netw
 """
 
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
@@ -109,9 +109,10 @@ class ListContents:
             return True
         return bool(self._networks) and self._networks.contains(value) is True
 
+    @cached_property
     def networks(self) -> Networks:
         """
-        Return every entry that is a network or a lone address.
+        Every entry that is a network or a lone address.
         """
         return Networks(network for entry in self.entries if (network := read_network(entry)))
 

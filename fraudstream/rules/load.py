@@ -2,6 +2,7 @@
 From the text of a rule file to a rule set that has passed its own tests.
 """
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -72,6 +73,7 @@ def load_rules(source: str, *, features: Sequence[str], lists: Lists = NO_LISTS,
         lists={list_name: version for list_name, version in list_versions.items() if list_name in used},
         ready=ready,
         slots=slots,
+        doubtful=any(rule.on_missing is not OnMissing.SKIP for rule in rules),
     )
 
 
@@ -154,7 +156,10 @@ def _ready(
     known: Mapping[str, Attribute],
 ) -> tuple[tuple[ReadyRule, ...], int]:
     conditions, slots = build(((rule.condition, rule.on_missing is not OnMissing.SKIP) for rule in rules), lists)
-    return tuple(
-        ReadyRule(rule, condition, build_row(rule.condition, lists), build_explain(text, tokens, rule.written, known))
-        for rule, condition in zip(rules, conditions, strict=True)
-    ), slots
+    starts = [token.at for token in tokens]
+    ready = []
+    for rule, condition in zip(rules, conditions, strict=True):
+        own = tokens[bisect_left(starts, rule.written.at) : bisect_left(starts, rule.written.end)]
+        explain = build_explain(text, own, rule.written, known)
+        ready.append(ReadyRule(rule, condition, build_row(rule.condition, lists), explain))
+    return tuple(ready), slots

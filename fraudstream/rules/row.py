@@ -114,7 +114,7 @@ class _Builder:
 
     def _networks(self, node: InNetworks) -> Networks:
         if node.name:
-            return self._lists[node.name].networks()
+            return self._lists[node.name].networks
         return Networks(network for text in node.networks if (network := read_network(text)))
 
     def number(self, node: Number) -> NumberOf:  # noqa: PLR0911 - one case for each kind of number

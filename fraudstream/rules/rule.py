@@ -66,12 +66,6 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True):
         key = TEXT_FIELDS[self.rollout.field](transaction)
         return key is not None and share_of(self.rule_id, key) < self.rollout.share
 
-    def action_when(self, *, known: bool) -> Action:
-        """
-        Return what the rule asks for when its condition is true, or (``known`` False) when it is unknown.
-        """
-        return Action.REVIEW if not known and self.on_missing is OnMissing.REVIEW else self.action
-
 
 def share_of(rule_id: str, key: str) -> int:
     """

@@ -36,36 +36,49 @@ class RowHits(msgspec.Struct, frozen=True):
 
 _NOTHING = RowHits()
 _Order = tuple[int, int, str]
-_Found = list[tuple[_Order, bool, RuleHit]]
+_Found = tuple[_Order, bool, RuleHit]
+_ORDER = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
 class ReadyRule:
     """
-    A rule with what the two evaluators made of it.
+    A rule with what the two evaluators made of it, and what does not change from hit to hit.
+
+    ``always`` says that neither dates nor a rollout limit it.
     """
 
-    rule: Rule
-    condition: Condition
-    verdict: Verdict
-    explain: Explain
+    __slots__ = ("_known", "_unknown", "always", "condition", "explain", "rule", "verdict")
 
-    def hit(self, transaction: Transaction, features: NDArray[np.float32], *, known: bool) -> tuple[_Order, bool, RuleHit]:
+    def __init__(self, rule: Rule, condition: Condition, verdict: Verdict, explain: Explain) -> None:
+        self.rule = rule
+        self.condition = condition
+        self.verdict = verdict
+        self.explain = explain
+        self.always = rule.rollout is None and rule.active_from_ms is None and rule.active_until_ms is None
+        self._known = _answer(rule, rule.action)
+        self._unknown = _answer(rule, Action.REVIEW if rule.on_missing is OnMissing.REVIEW else rule.action)
+
+    def hit(self, transaction: Transaction, vector: NDArray[np.float32], *, known: bool) -> _Found:
         """
-        Return the hit of this rule on one transaction, with its place among others.
+        Return the hit of this rule on one transaction, with its place among others and whether it is a shadow.
         """
+        order, action, points = self._known if known else self._unknown
         rule = self.rule
-        action = rule.action_when(known=known)
         hit = RuleHit(
             rule_id=rule.rule_id,
             action=action,
             reason=rule.reason,
-            points=rule.points if action is Action.SCORE else 0.0,
+            points=points,
             priority=rule.priority,
-            explanation=self.explain(transaction, features),
+            explanation=self.explain(transaction, vector),
             tags=rule.tags,
         )
-        return (PRECEDENCE[action], rule.priority, rule.rule_id), rule.shadow, hit
+        return order, rule.shadow, hit
+
+
+def _answer(rule: Rule, action: Action) -> tuple[_Order, Action, float]:
+    points = rule.points if action is Action.SCORE else 0.0
+    return (PRECEDENCE[action], rule.priority, rule.rule_id), action, points
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,7 @@ class RuleSet:
 
     ``id`` is the SHA-256 (64 hex digits) of ``source``, the canonical text. ``lists`` maps each list that a rule looks into to
     the version of its contents. ``features`` are the columns that the matrix must have, in order.
+    ``doubtful`` says that some rule does something when its condition is unknown.
     """
 
     id: str
@@ -84,6 +98,7 @@ class RuleSet:
     lists: Mapping[str, str]
     ready: tuple[ReadyRule, ...]
     slots: int
+    doubtful: bool
 
     def evaluate(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> list[RowHits]:
         """
@@ -102,23 +117,26 @@ class RuleSet:
         self._expect(transactions, matrix)
         if not transactions:
             return []
-        found: list[_Found] = [[] for _ in transactions]
-        errors: list[list[str]] = [[] for _ in transactions]
+        tally = _Tally()
         with np.errstate(all="ignore"):
             batch = Batch(transactions, matrix, self.slots)
-            fired = np.zeros((2, len(self.ready), batch.size), np.bool_)
+            known = np.zeros((len(self.ready), batch.size), np.bool_)
+            unknown = np.zeros((len(self.ready) if self.doubtful else 0, batch.size), np.bool_)
             for place, ready in enumerate(self.ready):
                 try:
-                    fired[0, place] = ready.condition.truth(batch)
+                    known[place] = ready.condition.truth(batch)
                     if ready.condition.unknown is not None:
-                        fired[1, place] = ready.condition.unknown(batch)
+                        unknown[place] = ready.condition.unknown(batch)
                 except Exception:  # noqa: BLE001 - one rule must not take the batch down; its rows are worked alone
-                    fired[:, place] = self._one_by_one(ready, batch, matrix, errors)
-        for unknown, place, row in zip(*(axis.tolist() for axis in fired.nonzero()), strict=True):
-            self._note(
-                self.ready[place], transactions[row], matrix[row], known=not unknown, found=found[row], errors=errors[row]
-            )
-        return [_row_hits(*row) for row in zip(found, errors, strict=True)]
+                    fires = _one_by_one(ready, batch, matrix, tally)
+                    known[place] = fires[:, 0]
+                    if ready.condition.unknown is not None:
+                        unknown[place] = fires[:, 1]
+        for fired, sure in ((known, True), (unknown, False)):
+            for at in fired.ravel().nonzero()[0].tolist():
+                place, row = divmod(at, batch.size)
+                tally.note(row, self.ready[place], transactions[row], matrix[row], known=sure)
+        return tally.rows(batch.size)
 
     def evaluate_by_row(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> list[RowHits]:
         """
@@ -128,67 +146,69 @@ class RuleSet:
             ValueError: The matrix has another shape.
         """
         self._expect(transactions, matrix)
-        answers = []
-        for transaction, vector in zip(transactions, matrix, strict=True):
-            found: _Found = []
-            errors: list[str] = []
+        tally = _Tally()
+        for place, (transaction, vector) in enumerate(zip(transactions, matrix, strict=True)):
             row = Row(transaction, vector.tolist())
             for ready in self.ready:
-                fires = _verdict(ready, row, errors)
+                fires = _verdict(ready, row, place, tally)
                 if any(fires):
-                    self._note(ready, transaction, vector, known=fires[0], found=found, errors=errors)
-            answers.append(_row_hits(found, errors))
-        return answers
+                    tally.note(place, ready, transaction, vector, known=fires[0])
+        return tally.rows(len(transactions))
 
     def _expect(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> None:
         wanted = (len(transactions), len(self.features))
         if matrix.shape != wanted:
             raise ValueError(f"the feature matrix has shape {matrix.shape}, these rules need {wanted}")
 
-    def _one_by_one(
-        self, ready: ReadyRule, batch: Batch, matrix: NDArray[np.float32], errors: list[list[str]]
-    ) -> NDArray[np.bool_]:
-        fires = [
-            _verdict(ready, Row(transaction, vector.tolist()), failed)
-            for transaction, vector, failed in zip(batch.transactions, matrix, errors, strict=True)
-        ]
-        return np.array(fires, np.bool_).T
 
-    def _note(
-        self,
-        ready: ReadyRule,
-        transaction: Transaction,
-        vector: NDArray[np.float32],
-        *,
-        known: bool,
-        found: _Found,
-        errors: list[str],
-    ) -> None:
+class _Tally:
+    """
+    Collects hits and errors by row; most rows have neither and cost nothing.
+    """
+
+    def __init__(self) -> None:
+        self._hits: dict[int, list[_Found]] = {}
+        self._errors: dict[int, list[str]] = {}
+
+    def note(self, row: int, ready: ReadyRule, transaction: Transaction, vector: NDArray[np.float32], *, known: bool) -> None:
         try:
-            if ready.rule.concerns(transaction):
-                found.append(ready.hit(transaction, vector, known=known))
+            if ready.always or ready.rule.concerns(transaction):
+                self._hits.setdefault(row, []).append(ready.hit(transaction, vector, known=known))
         except Exception:  # noqa: BLE001 - a value that cannot be hashed or shown costs this rule its hit, nothing else
-            errors.append(ready.rule.rule_id)
+            self.fail(row, ready)
+
+    def fail(self, row: int, ready: ReadyRule) -> None:
+        self._errors.setdefault(row, []).append(ready.rule.rule_id)
+
+    def rows(self, size: int) -> list[RowHits]:
+        answers = [_NOTHING] * size
+        for row in self._hits.keys() | self._errors.keys():
+            found = self._hits.get(row, [])
+            if len(found) > 1:
+                found.sort(key=_ORDER)
+            answers[row] = RowHits(
+                tuple([hit for _, shadow, hit in found if not shadow]),
+                tuple([hit for _, shadow, hit in found if shadow]),
+                tuple(sorted(self._errors.get(row, ()))),
+            )
+        return answers
 
 
-def _verdict(ready: ReadyRule, row: Row, errors: list[str]) -> tuple[bool, bool]:
+def _one_by_one(ready: ReadyRule, batch: Batch, matrix: NDArray[np.float32], tally: _Tally) -> NDArray[np.bool_]:
+    """
+    Return, shape (batch, 2), where a rule is true and where its doubt counts, by the reference evaluator.
+    """
+    rows = [Row(transaction, vector) for transaction, vector in zip(batch.transactions, matrix.tolist(), strict=True)]
+    return np.array([_verdict(ready, row, place, tally) for place, row in enumerate(rows)], np.bool_)
+
+
+def _verdict(ready: ReadyRule, row: Row, place: int, tally: _Tally) -> tuple[bool, bool]:
     """
     Return whether a rule fires because its condition is true, or because it is unknown.
     """
     try:
         verdict = ready.verdict(row)
     except Exception:  # noqa: BLE001 - the culprit is found: this rule says nothing of this row
-        errors.append(ready.rule.rule_id)
+        tally.fail(place, ready)
         return False, False
     return verdict is True, verdict is None and ready.rule.on_missing is not OnMissing.SKIP
-
-
-def _row_hits(found: _Found, errors: list[str]) -> RowHits:
-    if not found and not errors:
-        return _NOTHING
-    found.sort(key=itemgetter(0))
-    return RowHits(
-        tuple(hit for _, shadow, hit in found if not shadow),
-        tuple(hit for _, shadow, hit in found if shadow),
-        tuple(sorted(errors)),
-    )

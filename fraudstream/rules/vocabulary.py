@@ -4,7 +4,6 @@ Which attributes a rule may name, of what kind each is, and how it is taken from
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from operator import attrgetter
 
 import msgspec
 
@@ -37,32 +36,61 @@ class Attribute(msgspec.Struct, frozen=True):
     column: int | None = None
 
 
-#: Fields that hold a number or None. Money in minor units, time in milliseconds, places in degrees.
+Transactions = Sequence[Transaction]
+
+#: Fields that hold a number or None, by row. Money in minor units, time in milliseconds, places in degrees.
 NUMBER_FIELDS: dict[str, Callable[[Transaction], float | None]] = {
-    "amount": attrgetter("amount_minor"),
-    "timestamp": attrgetter("occurred_at_ms"),
-    "latitude": attrgetter("latitude"),
-    "longitude": attrgetter("longitude"),
-    "balance_before": attrgetter("balance_before_minor"),
-    "balance_after": attrgetter("balance_after_minor"),
-    "counterparty_balance_before": attrgetter("counterparty_balance_before_minor"),
-    "counterparty_balance_after": attrgetter("counterparty_balance_after_minor"),
+    "amount": lambda row: row.amount_minor,
+    "timestamp": lambda row: row.occurred_at_ms,
+    "latitude": lambda row: row.latitude,
+    "longitude": lambda row: row.longitude,
+    "balance_before": lambda row: row.balance_before_minor,
+    "balance_after": lambda row: row.balance_after_minor,
+    "counterparty_balance_before": lambda row: row.counterparty_balance_before_minor,
+    "counterparty_balance_after": lambda row: row.counterparty_balance_after_minor,
 }
-#: Fields that hold a string or None.
+#: The same as columns. Written out one by one: naming a field in the loop is twice as fast as any way to look it up.
+NUMBER_COLUMNS: dict[str, Callable[[Transactions], Sequence[float | None]]] = {
+    "amount": lambda rows: [row.amount_minor for row in rows],
+    "timestamp": lambda rows: [row.occurred_at_ms for row in rows],
+    "latitude": lambda rows: [row.latitude for row in rows],
+    "longitude": lambda rows: [row.longitude for row in rows],
+    "balance_before": lambda rows: [row.balance_before_minor for row in rows],
+    "balance_after": lambda rows: [row.balance_after_minor for row in rows],
+    "counterparty_balance_before": lambda rows: [row.counterparty_balance_before_minor for row in rows],
+    "counterparty_balance_after": lambda rows: [row.counterparty_balance_after_minor for row in rows],
+}
+#: Fields that hold a string or None, by row.
 TEXT_FIELDS: dict[str, Callable[[Transaction], str | None]] = {
-    "transaction_id": attrgetter("transaction_id"),
-    "currency": attrgetter("currency"),
-    "user_id": attrgetter("user_id"),
-    "card_id": attrgetter("card_id"),
-    "merchant": attrgetter("merchant"),
-    "merchant_category": attrgetter("merchant_category"),
-    "device_id": attrgetter("device_id"),
-    "ip": attrgetter("ip"),
-    "email": attrgetter("email"),
-    "country": attrgetter("country"),
-    "channel": attrgetter("channel"),
-    "type": attrgetter("type"),
-    "counterparty_id": attrgetter("counterparty_id"),
+    "transaction_id": lambda row: row.transaction_id,
+    "currency": lambda row: row.currency,
+    "user_id": lambda row: row.user_id,
+    "card_id": lambda row: row.card_id,
+    "merchant": lambda row: row.merchant,
+    "merchant_category": lambda row: row.merchant_category,
+    "device_id": lambda row: row.device_id,
+    "ip": lambda row: row.ip,
+    "email": lambda row: row.email,
+    "country": lambda row: row.country,
+    "channel": lambda row: row.channel,
+    "type": lambda row: row.type,
+    "counterparty_id": lambda row: row.counterparty_id,
+}
+#: The same as columns.
+TEXT_COLUMNS: dict[str, Callable[[Transactions], list[str | None]]] = {
+    "transaction_id": lambda rows: [row.transaction_id for row in rows],
+    "currency": lambda rows: [row.currency for row in rows],
+    "user_id": lambda rows: [row.user_id for row in rows],
+    "card_id": lambda rows: [row.card_id for row in rows],
+    "merchant": lambda rows: [row.merchant for row in rows],
+    "merchant_category": lambda rows: [row.merchant_category for row in rows],
+    "device_id": lambda rows: [row.device_id for row in rows],
+    "ip": lambda rows: [row.ip for row in rows],
+    "email": lambda rows: [row.email for row in rows],
+    "country": lambda rows: [row.country for row in rows],
+    "channel": lambda rows: [row.channel for row in rows],
+    "type": lambda rows: [row.type for row in rows],
+    "counterparty_id": lambda rows: [row.counterparty_id for row in rows],
 }
 #: Fields of few values: a batch keeps each of them once and the rows as codes.
 LOW_CARDINALITY = frozenset(("currency", "country", "channel", "type", "merchant_category"))
