@@ -174,6 +174,24 @@ class TransactionStream(Protocol):
         ...
 
 
+class TransactionIntake(Protocol):
+    """
+    Where producers hand in transactions.
+    """
+
+    async def append(self, bodies: Sequence[bytes]) -> list[bytes]:
+        """
+        Append bodies in their order, each as one entry, in one or a handful of round trips; return their entry ids in that order.
+
+        A second call with the same bodies appends them a second time: the fleet drops transactions that it knows.
+
+        Raises:
+            AdmissionRefused: The intake is full; nothing of this call was appended.
+            StreamUnavailable: Nothing may be assumed: none, some or all of it was appended. Calling again loses nothing.
+        """
+        ...
+
+
 class Heart(Protocol):
     """
     The sign of life of one consumer; called from a thread of its own.
