@@ -198,6 +198,24 @@ async def test_an_outage_between_sending_and_noting_sends_nothing_twice() -> Non
     assert len(desk.outbox.acknowledged) == 2
 
 
+async def test_an_outage_cuts_no_other_sending_off() -> None:
+    desk = Desk("slack", "console")
+    slack = desk.channels["slack"]
+    slack.held = asyncio.Event()
+    desk.outbox.outages = 1
+    working = asyncio.create_task(desk.work(_flagged(1)))
+    await wait_until(lambda: slack.tried == 1 and not desk.outbox.outages, "the console could not be noted")
+
+    ended_early, _ = await asyncio.wait([working], timeout=0)
+    slack.held.set()
+    with pytest.raises(StreamUnavailable):
+        await working
+    await desk.work(_flagged(1))
+
+    assert not ended_early
+    assert [len(channel.sent) for channel in desk.channels.values()] == [1, 1]
+
+
 async def test_a_crash_between_sending_and_noting_sends_twice_and_no_more() -> None:
     desk = Desk("slack", "console")
     desk.outbox.outages = 2
@@ -366,6 +384,22 @@ async def test_a_dead_channel_is_left_alone_and_one_alert_tries_for_all() -> Non
     assert tried_while_resting == 5
     assert desk.channels["webhook"].tried - tried_while_resting <= 5
     assert len(desk.channels["console"].sent) == 50
+
+
+async def test_of_many_that_come_back_at_once_only_one_tries_a_channel_that_rested() -> None:
+    desk = Desk("webhook", limits={"webhook": LaneLimits(concurrent=1000)})
+    desk.channels["webhook"].always = _busy()
+    await desk.work(*map(_flagged, range(5)))
+    desk.clock.forward(31)
+    desk.channels["webhook"].held = asyncio.Event()
+
+    working = asyncio.create_task(desk.work(*map(_flagged, range(5, 25))))
+    await wait_until(lambda: desk.channels["webhook"].tried == 6, "the probe is on its way")
+    desk.channels["webhook"].held.set()
+    handled = await working
+
+    assert desk.channels["webhook"].tried == 6
+    assert len(handled.retry) == 20
 
 
 async def test_what_waited_for_a_dead_channel_is_delivered_once_it_is_back() -> None:
