@@ -128,7 +128,7 @@ class OnnxModel:
         column = self.manifest.features[at]
         return Reason(
             code=column.name,
-            text=describe(column.name, column.unit, value) + ("" if moved > 0 else " (lowers the score)"),
+            text=describe(column.name, column.unit, value, column.description) + ("" if moved > 0 else " (lowers the score)"),
             value=value if np.isfinite(value) else None,
             contribution=round(moved, 4),
         )

@@ -1,7 +1,7 @@
 """
 Features in the words of an analyst: ``card_count_1h`` = 6 becomes "6 payments on this card in the last hour".
 
-Names follow ``<entity>_<aggregate>_<field>_<window>``; what does not is told by its own name.
+Names follow ``<entity>_<aggregate>_<field>_<window>``. What does not is told by the sentence of its definition.
 """
 
 import math
@@ -16,175 +16,180 @@ _ENTITIES = {
     "ip": "from this address",
 }
 _FIELDS = {
-    "merchant": "merchant",
-    "merchant_category": "kind of merchant",
-    "category": "kind of merchant",
-    "device": "device",
-    "device_id": "device",
-    "card": "card",
-    "card_id": "card",
-    "user": "customer",
-    "user_id": "customer",
-    "ip": "address",
-    "country": "country",
-    "counterparty": "counterparty",
-    "counterparty_id": "counterparty",
-    "email": "e-mail address",
+    "merchant": ("merchant", "merchants"),
+    "merchant_category": ("kind of merchant", "kinds of merchant"),
+    "device_id": ("device", "devices"),
+    "card_id": ("card", "cards"),
+    "user_id": ("customer", "customers"),
+    "ip": ("address", "addresses"),
+    "country": ("country", "countries"),
+    "counterparty_id": ("counterparty", "counterparties"),
+    "email": ("e-mail address", "e-mail addresses"),
 }
-_SPANS = {"s": "second", "m": "minute", "min": "minute", "h": "hour", "d": "day"}
-_WINDOW = r"(?P<window>\d+(?:s|m|min|h|d))"
-_ENTITY = rf"(?P<entity>{'|'.join(_ENTITIES)})"
-_DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+_AMOUNTS = {
+    "sum": "total amount",
+    "avg": "average amount",
+    "median": "median amount",
+    "max": "largest amount",
+    "min": "smallest amount",
+    "stddev": "spread of the amounts",
+}
+_SPANS = {"m": "minute", "h": "hour", "d": "day"}
 
-Phrase = Callable[[float, str, re.Match[str]], str]
+Words = dict[str, str | None]
+Phrase = Callable[[float, str, Words], str]
 
 
-def describe(name: str, unit: str, value: float) -> str:
+def describe(name: str, unit: str, value: float, description: str = "") -> str:
     """
     Say what a feature found, in one clause without a full stop.
 
     Args:
         name: The feature's name.
-        unit: As its definition has it; money is in ``minor`` units of the transaction's currency.
+        unit: As its definition has it; money is in minor units of the transaction's currency.
         value: NaN means that there was nothing to measure.
+        description: The sentence of its definition, for names that follow no pattern.
     """
     for pattern, phrase in _PHRASES:
-        found = pattern.fullmatch(name)
-        if found:
-            return f"no history for {_plain(name)}" if math.isnan(value) else phrase(value, unit, found)
-    return f"{_plain(name)}: {'no history' if math.isnan(value) else _quantity(value, unit)}"
-
-
-def _plain(name: str) -> str:
-    """
-    Return a name as words: its window spelled out at the end.
-    """
-    found = re.fullmatch(rf"(?P<rest>.+)_{_WINDOW}", name)
-    if not found:
-        return name.replace("_", " ")
-    return f"{found['rest'].replace('_', ' ')} {_window(found['window'])}"
-
-
-def _window(window: str) -> str:
-    count, span = re.fullmatch(r"(\d+)(\w+)", window).groups()  # type: ignore[union-attr]
-    return f"in the last {_SPANS[span]}" if count == "1" else f"in the last {count} {_SPANS[span]}s"
+        if (found := pattern.fullmatch(name)) and math.isfinite(value):
+            return phrase(value, unit, found.groupdict())
+    subject = description.rstrip(".") or name.replace("_", " ")
+    return f"{subject}: {'no history' if math.isnan(value) else _quantity(value, unit)}"
 
 
 def _number(value: float) -> str:
     if not math.isfinite(value):
-        return "beyond any number"
+        return "beyond measure"
     if value == round(value):
         return f"{value:,.0f}"
     return f"{value:,.1f}" if abs(value) >= 10 else f"{value:.2g}"
 
 
-def _count(value: float, noun: str) -> str:
-    if value == 1:
-        return f"{_number(value)} {noun}"
-    plural = {"country": "countries", "kind of merchant": "kinds of merchant", "counterparty": "counterparties"}
-    return f"{_number(value)} {plural.get(noun, noun + ('es' if noun.endswith('s') else 's'))}"
+def _count(value: float, one: str, many: str) -> str:
+    return f"{_number(value)} {one if value == 1 else many}"
 
 
 def _quantity(value: float, unit: str) -> str:
     """
     Return a number with its unit; spans of time in the unit that a person would choose.
     """
-    if unit in {"s", "second", "seconds"}:
-        return _duration(value)
-    if unit in {"minor", "amount_minor", "money"}:
-        return f"{_number(value)} minor units"
-    if unit in {"share", "fraction", "probability"}:
-        return f"{value:.0%}"
-    return _number(value) if unit in {"", "count", "1", "ratio", "flag", "number"} else f"{_number(value)} {unit}"
+    match unit:
+        case "seconds":
+            return _duration(value)
+        case "share":
+            return f"{value:.1%}"
+        case "1 = yes" | "1 = new" | "1 = fraud":
+            return "yes" if value else "no"
+        case "" | "ratio" | "values" | "transactions" | "count":
+            return _number(value)
+        case _:
+            return f"{_number(value)} {unit}"
 
 
 def _duration(seconds: float) -> str:
     if not math.isfinite(seconds):
         return _number(seconds)
-    for size, noun in ((86400, "day"), (3600, "hour"), (60, "minute")):
+    for size, one in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= 2 * size:
-            return _count(math.floor(seconds / size), noun)
-    return _count(math.floor(seconds), "second")
+            return _count(math.floor(seconds / size), one, f"{one}s")
+    return _count(math.floor(seconds), "second", "seconds")
 
 
-def _payments(value: float, _: str, found: re.Match[str]) -> str:
-    return f"{_count(value, 'payment')} {_ENTITIES[found['entity']]}{_when(found)}"
+def _where(words: Words) -> str:
+    """
+    Return whose past is meant, and how far back.
+    """
+    entity, window = _ENTITIES[str(words["entity"])], words.get("window")
+    if window is None:
+        return entity
+    count, span = int(window[:-1]), _SPANS[window[-1]]
+    return f"{entity} in the last {span if count == 1 else f'{count} {span}s'}"
 
 
-def _outcomes(value: float, _: str, found: re.Match[str]) -> str:
-    return f"{_count(value, found['outcome'] + ' payment')} {_ENTITIES[found['entity']]}{_when(found)}"
+def _field(words: Words) -> tuple[str, str]:
+    field = str(words["field"])
+    plain = field.replace("_", " ")
+    return _FIELDS.get(field, (f"value of {plain}", f"values of {plain}"))
 
 
-def _distinct(value: float, _: str, found: re.Match[str]) -> str:
-    noun = _FIELDS.get(found["field"], found["field"].replace("_", " "))
-    return f"{_count(value, 'different ' + noun) if noun not in _FIELDS.values() else _different(value, noun)} {_place(found)}"
+def _payments(value: float, _: str, words: Words) -> str:
+    small = "small " if words.get("small") else ""
+    return f"{_count(value, f'{small}payment', f'{small}payments')} {_where(words)}"
 
 
-def _different(value: float, noun: str) -> str:
-    number, _, plural = _count(value, noun).partition(" ")
-    return f"{number} different {plural}"
+def _distinct(value: float, _: str, words: Words) -> str:
+    one, many = _field(words)
+    return f"{_count(value, one, f'different {many}')} {_where(words)}"
 
 
-def _place(found: re.Match[str]) -> str:
-    return f"{_ENTITIES[found['entity']]}{_when(found)}"
+def _is_new(value: float, _: str, words: Words) -> str:
+    one, _many = _field(words)
+    article = "an" if one[0] in "aeiou" else "a"
+    return f"{article} {one} {'never seen' if value else 'seen'} before {_where(words)}"
 
 
-def _when(found: re.Match[str]) -> str:
-    return f" {_window(found['window'])}" if found.groupdict().get("window") else " so far"
+def _amount_of(value: float, unit: str, words: Words) -> str:
+    return f"{_AMOUNTS[str(words['aggregate'])]} {_where(words)}: {_quantity(value, unit)}"
 
 
-def _aggregate(value: float, unit: str, found: re.Match[str]) -> str:
-    words = {"sum": "total", "avg": "average", "mean": "average", "max": "largest", "min": "smallest", "stddev": "spread of"}
-    return f"{words[found['aggregate']]} amount {_place(found)}: {_quantity(value, unit)}"
+def _elapsed(value: float, _: str, words: Words) -> str:
+    return f"{_duration(value)} since the last payment {_where(words)}"
 
 
-def _elapsed(value: float, _: str, found: re.Match[str]) -> str:
-    return f"{_duration(value)} since the last payment {_ENTITIES[found['entity']]}"
+def _age(value: float, _: str, words: Words) -> str:
+    return f"first payment {_where(words)} was {_duration(value)} ago"
 
 
-def _age(value: float, _: str, found: re.Match[str]) -> str:
-    return f"first payment {_ENTITIES[found['entity']]} was {_duration(value)} ago"
+def _times_usual(value: float, _: str, words: Words) -> str:
+    return f"amount is {_number(value)} times what is usual {_where(words)}"
 
 
-def _ratio(value: float, _: str, found: re.Match[str]) -> str:
-    return f"amount is {_number(value)} times the usual {_ENTITIES[found['entity']]}"
+def _surge(value: float, _: str, words: Words) -> str:
+    return f"{_number(value)} times as many payments as usual {_where(words)}"
 
 
-def _fraud_share(value: float, _: str, found: re.Match[str]) -> str:
-    return f"{value:.1%} of payments {_place(found)} were reported as fraud"
+def _speed(value: float, _: str, words: Words) -> str:
+    return f"{_number(round(value))} km/h from the last place {_where(words)}"
 
 
-def _speed(value: float, _: str, found: re.Match[str]) -> str:
-    return f"{_number(value)} km/h between this and the last payment {_ENTITIES[found['entity']]}"
+def _fraud_share(value: float, _: str, words: Words) -> str:
+    return f"{value:.1%} reported as fraud {_where(words)}"
 
 
-def _amount(value: float, unit: str, _: re.Match[str]) -> str:
+def _amount(value: float, unit: str, _: Words) -> str:
     return f"amount of {_quantity(value, unit)}"
 
 
-def _hour(value: float, _: str, __: re.Match[str]) -> str:
-    return f"paid between {value:02.0f}:00 and {value:02.0f}:59"
+def _hour(value: float, _: str, __: Words) -> str:
+    return f"paid between {value:02.0f}:00 and {value:02.0f}:59 UTC"
 
 
-def _weekday(value: float, _: str, __: re.Match[str]) -> str:
-    return f"paid on a {_DAYS[int(value) % 7]}" if math.isfinite(value) else "paid on no known weekday"
+def _night(value: float, _: str, __: Words) -> str:
+    return "paid before 7:00 UTC" if value else "paid after 7:00 UTC"
 
 
+def _weekend(value: float, _: str, __: Words) -> str:
+    return "paid on a weekend" if value else "paid on a weekday"
+
+
+_ENTITY = rf"(?P<entity>{'|'.join(_ENTITIES)})"
+_WINDOW = r"(?:_(?P<window>\d+[mhd]))?"
 _PHRASES: tuple[tuple[re.Pattern[str], Phrase], ...] = tuple(
     (re.compile(pattern), phrase)
     for pattern, phrase in (
-        (rf"{_ENTITY}_count(?:_{_WINDOW})?", _payments),
-        (rf"{_ENTITY}_(?:count_)?(?P<outcome>declined|blocked|challenged|flagged|small)(?:_count)?(?:_{_WINDOW})?", _outcomes),
-        (rf"{_ENTITY}_distinct_(?P<field>\w+?)s?(?:_{_WINDOW})?", _distinct),
-        (rf"{_ENTITY}_(?P<aggregate>sum|avg|mean|max|min|stddev)(?:_amount)?(?:_minor)?(?:_{_WINDOW})?", _aggregate),
-        (rf"{_ENTITY}_(?:seconds|time)_since_last", _elapsed),
-        (rf"{_ENTITY}_(?:last_seen|since_last)(?:_s)?", _elapsed),
-        (rf"{_ENTITY}_(?:age|first_seen|seconds_since_first|since_first)(?:_s)?", _age),
-        (rf"{_ENTITY}_(?:amount_)?ratio(?:_amount)?(?:_{_WINDOW})?", _ratio),
-        (rf"{_ENTITY}_fraud_(?:rate|share)(?:_{_WINDOW})?", _fraud_share),
-        (rf"{_ENTITY}_speed(?:_kmh)?(?:_{_WINDOW})?", _speed),
+        (rf"{_ENTITY}(?P<small>_small)?_count{_WINDOW}", _payments),
+        (rf"{_ENTITY}_distinct_(?P<field>[a-z_]+?){_WINDOW}", _distinct),
+        (rf"{_ENTITY}_is_new_(?P<field>[a-z_]+?){_WINDOW}", _is_new),
+        (rf"{_ENTITY}_(?P<aggregate>{'|'.join(_AMOUNTS)})_amount(?:_minor)?{_WINDOW}", _amount_of),
+        (rf"{_ENTITY}_(?:time_since_last|last_seen){_WINDOW}", _elapsed),
+        (rf"{_ENTITY}_first_seen", _age),
+        (rf"{_ENTITY}_ratio_to_(?:baseline|mean|median){_WINDOW}", _times_usual),
+        (rf"{_ENTITY}_surge{_WINDOW}", _surge),
+        (rf"{_ENTITY}_speed_kmh{_WINDOW}", _speed),
+        (rf"{_ENTITY}_fraud_(?:rate|share){_WINDOW}", _fraud_share),
         (r"amount(?:_minor)?", _amount),
         (r"hour(?:_of_day)?", _hour),
-        (r"weekday|day_of_week", _weekday),
+        (r"night", _night),
+        (r"weekend", _weekend),
     )
 )

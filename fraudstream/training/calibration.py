@@ -63,8 +63,8 @@ class Costs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     missed_fraud: float = 100.0
     wrong_block: float = 60.0
-    review: float = 12.0
-    challenge: float = 1.5
+    review: float = 15.0
+    challenge: float = 6.0
     challenge_stops: float = 0.8
 
     def of(self, outcome: str, probability: NDArray[np.float64]) -> NDArray[np.float64]:
