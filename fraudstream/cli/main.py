@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from fraudstream import __version__
+from fraudstream.cli.bench import bench
 from fraudstream.cli.db import db_app
 from fraudstream.cli.demo import demo
+from fraudstream.cli.produce import produce_app
 from fraudstream.cli.worker import alerter_app, worker_app
 
 app = typer.Typer(
@@ -18,6 +20,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo)
+app.command()(bench)
+app.add_typer(produce_app, name="produce")
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")
 app.add_typer(db_app, name="db")
