@@ -2,8 +2,11 @@ import asyncio
 import io
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -188,3 +191,16 @@ async def test_a_reader_that_went_away_is_a_permanent_failure() -> None:
     assert caught.value.permanent
     with pytest.raises(BrokenPipeError):
         stream.close()
+
+
+def test_the_check_in_the_manual_takes_what_we_sign_and_refuses_the_rest() -> None:
+    manual = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(manual.split("```python\n")[1].split("```")[0], names)
+    body, now_s = alert_body(an_alert()), int(time.time())
+
+    verify = names["verify"]
+
+    assert verify(SECRET.encode(), str(now_s), sign(SECRET, now_s, body), body)
+    assert not verify(SECRET.encode(), str(now_s), sign(SECRET, now_s, body), body + b" ")
+    assert not verify(SECRET.encode(), str(now_s - 400), sign(SECRET, now_s - 400, body), body)
