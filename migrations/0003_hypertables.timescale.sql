@@ -8,8 +8,9 @@ SELECT create_hypertable('fraud_transactions', 'decided_at', chunk_time_interval
 SELECT create_hypertable('rule_shadow_hits', 'decided_at', chunk_time_interval => interval '1 day',
     create_default_indexes => false, migrate_data => true, if_not_exists => true);
 
--- The planner prunes chunks by time, so that a B-tree is what helps inside one.
-CREATE INDEX approved_transactions_decided_at_order ON approved_transactions (decided_at DESC);
+-- The planner prunes chunks by time, so that order is what helps inside one.
+DROP INDEX approved_transactions_decided_at;
+CREATE INDEX approved_transactions_decided_at ON approved_transactions (decided_at DESC);
 
 DO $$
 BEGIN

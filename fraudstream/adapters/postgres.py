@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import asyncpg
 
-from fraudstream.adapters.postgres_errors import RowsRefused, translated
+from fraudstream.adapters.postgres_errors import RowsRefused, part_from, translated
 from fraudstream.adapters.postgres_queries import QUERIES
 from fraudstream.adapters.postgres_rows import INCOMING_COLUMNS, decision_of, row_of
 from fraudstream.domain.decision import Decision, Label
@@ -63,7 +63,7 @@ class PostgresDecisionStore:
             if await connection.fetchval("SELECT to_regclass('transaction_ledger')") is None:
                 raise UnsuitableServer("the database has no tables of ours; run: fraudstream db migrate")
         finally:
-            await connection.close(timeout=_CLOSE_TIMEOUT_S)
+            await part_from(connection)
 
     async def close(self) -> None:
         """

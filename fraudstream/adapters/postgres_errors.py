@@ -14,6 +14,8 @@ from fraudstream.domain.masking import mask_cards
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
+_FAREWELL_S = 2.0
+
 
 class RowsRefused(Exception):
     """
@@ -38,6 +40,16 @@ def translated() -> Iterator[None]:
         raise DecisionStoreUnavailable(f"PostgreSQL: {_words(exc)}") from exc
     except (TypeError, ValueError, OverflowError) as exc:  # the client could not write a value in the column's type
         raise RowsRefused(f"{type(exc).__name__}: {mask_cards(str(exc))}") from exc
+
+
+async def part_from(connection: asyncpg.Connection) -> None:
+    """
+    Close a connection in order, or cut it where the server does not answer the farewell; never fails.
+    """
+    try:
+        await connection.close(timeout=_FAREWELL_S)
+    except _AWAY:
+        connection.terminate()
 
 
 def _without_values(exc: asyncpg.PostgresError) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import asyncpg
 
+from fraudstream.adapters.postgres_errors import part_from
 from fraudstream.domain.errors import ConfigurationError, DecisionStoreUnavailable
 
 #: Key of the advisory lock that lets one migration run at a time ("fraudstr" as eight bytes).
@@ -58,7 +59,7 @@ async def migrate(url: str, folder: Path | None = None) -> list[str]:
     except (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError) as exc:
         raise DecisionStoreUnavailable(f"PostgreSQL went away during the migration: {exc}") from exc
     finally:
-        await connection.close()
+        await part_from(connection)
 
 
 async def _apply(connection: asyncpg.Connection, files: list[Path]) -> list[str]:
