@@ -61,11 +61,28 @@ class Hands:
         """
         return tuple(self._held)
 
-    async def slot(self) -> None:
+    def stop(self) -> None:
         """
-        Wait until one more batch may be taken; the slot is given back by ``take`` or ``no_slot``.
+        Wait for no slot and for no server any more; returns at once.
         """
-        await self._slots.acquire()
+        self._stopping.set()
+
+    async def slot(self) -> bool:
+        """
+        Wait until one more batch may be taken; False when it is time to stop. ``take`` or ``no_slot`` gives the slot back.
+        """
+        if self._stopping.is_set():
+            return False
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        # What is in hand may wait for a server that stays away: whoever waits for its slot must hear the stop.
+        taking, stopping = asyncio.create_task(self._slots.acquire()), asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((taking, stopping), return_when=asyncio.FIRST_COMPLETED)
+        free = taking.done()
+        for task in (taking, stopping):
+            task.cancel()
+        await asyncio.gather(taking, stopping, return_exceptions=True)
+        return free
 
     def no_slot(self) -> None:
         """
@@ -133,13 +150,11 @@ class Hands:
 
     async def _try(self, batch: Sequence[Delivery]) -> None:
         try:
-            handled = await self._stage.work(batch)
+            await self._finish(await self._stage.work(batch))
         except TransientError:
             raise
         except Exception as exc:  # noqa: BLE001 the one place: whatever it was, the entry stays pending until it has an end
             await self._find_culprit(batch, exc)
-        else:
-            await self._finish(handled)
 
     async def _find_culprit(self, batch: Sequence[Delivery], error: Exception) -> None:
         """
@@ -160,8 +175,16 @@ class Hands:
         await self._stream.later(delivery.entry_id, delay_s)
 
     async def _give_up(self, delivery: Delivery, error: str) -> None:
-        await self._finish(await self._stage.give_up(delivery, error))
-        self._report.gave_up(error)
+        try:
+            await self._finish(await self._stage.give_up(delivery, error))
+        except TransientError:
+            raise
+        except Exception as exc:  # noqa: BLE001 not even its end succeeds: it is tried again, seldom, and everybody can see it
+            pause_s = self._limits.retry_longest_s
+            self._report.retried("failed", repr(exc), entries=1, pause_s=pause_s)
+            await self._stream.later(delivery.entry_id, pause_s)
+        else:
+            self._report.gave_up(error)
 
     async def _entomb(self, delivery: Delivery) -> None:
         if await self._stream.entomb(delivery.entry_id):

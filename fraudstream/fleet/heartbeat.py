@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from fraudstream.domain.errors import TransientError
-from fraudstream.fleet.ports import Heart
+from fraudstream.fleet.ports import FleetReport, Heart
 
 
 class Heartbeat:
@@ -17,8 +17,9 @@ class Heartbeat:
     A heartbeat inside the loop would starve while the loop computes; one that ignores the loop would hide that it hangs.
     """
 
-    def __init__(self, heart: Heart, held: Callable[[], Sequence[bytes]], *, life_s: float) -> None:
+    def __init__(self, heart: Heart, held: Callable[[], Sequence[bytes]], *, life_s: float, report: FleetReport) -> None:
         self._heart = heart
+        self._report = report
         self._held = held
         self._every_s = life_s / 3
         self._patience_s = life_s
@@ -59,3 +60,5 @@ class Heartbeat:
         except TransientError:
             # Redis is away: the workers' own commands report it, and a heart that cannot beat is what others are to see.
             return
+        except Exception as exc:  # noqa: BLE001 a dead heart in a living worker: others would take every entry out of its hands
+            self._report.retried("failed", repr(exc), entries=0, pause_s=self._every_s)

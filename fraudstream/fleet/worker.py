@@ -4,7 +4,7 @@ One consumer of one group: read, look after what others left behind, beat, drain
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet.backoff import full_jitter
@@ -40,7 +40,7 @@ class Worker:
         self._report = report
         self._rng = rng
         self._hands = Hands(stage, stream, limits, report, rng)
-        self._heartbeat = Heartbeat(heart, lambda: self._hands.held, life_s=limits.heartbeat_life_s)
+        self._heartbeat = Heartbeat(heart, lambda: self._hands.held, life_s=limits.heartbeat_life_s, report=report)
         self._overdue = overdue
         self._overdue_every_s = overdue_every_s
         self._stop = asyncio.Event()
@@ -50,6 +50,7 @@ class Worker:
         Ask the worker to drain; returns at once.
         """
         self._stop.set()
+        self._hands.stop()
 
     async def run(self) -> None:
         """
@@ -59,17 +60,21 @@ class Worker:
         await self._through_outages(self._open)
         await asyncio.to_thread(self._heartbeat.start)
         self._report.changed("running")
+        pulse = asyncio.create_task(self._pulse())
+        loops = [asyncio.create_task(loop) for loop in self._loops()]
         try:
-            await asyncio.gather(*self._loops())
+            await asyncio.gather(*loops)
         finally:
+            # Where one loop failed the others stop too, each in its own time: a cancelled read would strand its reply.
+            self.stop()
+            await asyncio.wait(loops)
             await self._drain()
+            pulse.cancel()
+            await asyncio.wait([pulse])
 
-    def _loops(self) -> list[Awaitable[None]]:
+    def _loops(self) -> list[Coroutine[None, None, None]]:
         limits = self._limits
-        loops = [
-            self._pulse(),
-            self._every(limits.stranded_every_s, self._stranded),
-        ]
+        loops = [self._every(limits.stranded_every_s, self._stranded)]
         if self._overdue is not None:
             return [*loops, self._every(self._overdue_every_s, self._step_in)]
         return [
@@ -87,25 +92,31 @@ class Worker:
         self._report.changed("draining")
         try:
             await self._hands.drain(self._limits.drain_timeout_s)
-            await asyncio.to_thread(self._heartbeat.stop)
-            await self._stream.leave()
         except TransientError as exc:
             # What is still pending is claimed by others once our heartbeat has run out.
             self._report.retried("unavailable", repr(exc), entries=len(self._hands.held), pause_s=0.0)
+        finally:
+            await asyncio.to_thread(self._heartbeat.stop)
+        try:
+            await self._stream.leave()
+        except TransientError as exc:
+            self._report.retried("unavailable", repr(exc), entries=0, pause_s=0.0)
         self._report.changed("stopped")
 
     async def _pulse(self) -> None:
-        while not self._stop.is_set():
+        """
+        Tell the heart that the loop is alive, until the drain is over.
+        """
+        while True:
             self._heartbeat.tick()
             self._report.ticked()
-            await self._rest(self._limits.heartbeat_life_s / 10)
+            await asyncio.sleep(self._limits.heartbeat_life_s / 10)
 
     async def _read(self) -> None:
         """
         Read new entries while there is room for them. A read is never cancelled: its reply would be stranded.
         """
-        while not self._stop.is_set():
-            await self._hands.slot()
+        while await self._hands.slot():
             deliveries = await self._through_outages(self._new)
             if deliveries:
                 await self._hands.take(deliveries)
@@ -141,8 +152,7 @@ class Worker:
         """
         Ask a source now and then, and again at once while it answers.
         """
-        while not self._stop.is_set():
-            await self._hands.slot()
+        while await self._hands.slot():
             deliveries = await self._through_outages(source)
             if deliveries:
                 await self._hands.take(deliveries)
