@@ -1,0 +1,162 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from fraudstream.cli.main import app
+from fraudstream.settings import GROUPS, load
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE = yaml.safe_load(TEXT)
+SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
+OURS = [name for name, service in SERVICES.items() if service["image"].startswith("fraudstream")]
+EACH = pytest.mark.parametrize("name", SERVICES)
+
+
+@pytest.mark.parametrize(
+    ("schema", "file"), [("vendor.compose-spec", "docker-compose.yml"), ("vendor.github-workflows", ".github/workflows/ci.yml")]
+)
+def test_the_file_fits_the_published_schema(schema: str, file: str):
+    done = subprocess.run(
+        [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(ROOT / file)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_group_has_a_service():
+    commands = [SERVICES[name]["command"] for name in OURS]
+    served = {command[-1] for command in commands if command[:2] == ["worker", "start"]}
+
+    assert served | {"alerter"} == set(GROUPS)
+    assert set(GROUPS) <= set(SERVICES)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_command_of_ours_exists(name: str):
+    shown = CliRunner().invoke(app, [*SERVICES[name]["command"], "--help"])
+
+    assert shown.exit_code == 0, shown.output
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_every_setting_of_ours_is_accepted(name: str):
+    words = {"REDIS_PASSWORD": "a", "POSTGRES_PASSWORD": "b"}
+    filled = {
+        key: re.sub(r"\$\{(\w+):\?[^}]*\}", lambda match: words[match[1]], value)
+        for key, value in SERVICES[name]["environment"].items()
+    }
+
+    settings = load(filled, {"consumer_group": name if name in GROUPS else None})
+
+    assert settings.redis_url == "redis://:a@redis:6379/0"
+    assert settings.postgres_url == "postgresql://fraudstream:b@timescaledb:5432/fraudstream"
+
+
+@EACH
+def test_nothing_listens_beyond_this_machine(name: str):
+    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", ()))
+    assert "network_mode" not in SERVICES[name]
+
+
+@EACH
+def test_every_service_has_limits_a_health_check_and_bounded_logs(name: str):
+    service = SERVICES[name]
+
+    assert set(service["deploy"]["resources"]["limits"]) == {"cpus", "memory"}
+    assert "test" in service["healthcheck"] or name == "migrate"
+    assert service["logging"]["options"]["max-size"]
+
+
+@EACH
+def test_every_service_runs_with_few_rights(name: str):
+    service = SERVICES[name]
+
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert service.get("cap_drop") == ["ALL"] or name == "timescaledb"  # its start-up changes the owner of its files
+    assert not service.get("privileged")
+
+
+@EACH
+def test_every_image_is_pinned(name: str):
+    assert re.search(r":(local|v?\d+\.\d+[\w.-]*)$", SERVICES[name]["image"])
+
+
+def test_no_password_has_a_default():
+    passwords = re.findall(r"\$\{(\w*PASSWORD\w*)([^}]*)\}", TEXT)
+
+    assert {name for name, _ in passwords} == {"REDIS_PASSWORD", "POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
+    assert all(rest.startswith(":?") for _, rest in passwords)
+    assert all(f"\n{name}=\n" in (ROOT / ".env.example").read_text() for name, _ in passwords)
+
+
+def test_redis_neither_evicts_nor_forgets():
+    command = " ".join(SERVICES["redis"]["command"])
+
+    assert "--appendonly yes" in command
+    assert "--maxmemory-policy noeviction" in command
+
+
+def test_workers_may_drain_before_they_are_killed():
+    grace_s = {name: int(SERVICES[name]["stop_grace_period"].removesuffix("s")) for name in OURS}
+
+    assert min(grace_s.values()) > load({}).drain_timeout_s
+
+
+def test_workers_start_after_the_migration_and_the_migration_after_the_database():
+    for name in set(OURS) - {"migrate"}:
+        assert SERVICES[name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert SERVICES["migrate"]["depends_on"] == {"timescaledb": {"condition": "service_healthy"}}
+
+
+@EACH
+def test_every_mounted_file_is_in_the_project(name: str):
+    mounts = [volume for volume in SERVICES[name].get("volumes", ()) if volume.startswith("./")]
+
+    assert all((ROOT / mount.split(":")[0]).exists() for mount in mounts)
+    assert all(mount.endswith(":ro") for mount in mounts)
+
+
+def test_prometheus_scrapes_every_group_where_it_listens():
+    scrape = yaml.safe_load((ROOT / "dashboards/prometheus/prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][
+        0
+    ]
+
+    assert set(scrape["names"]) == set(GROUPS)
+    assert all(SERVICES[name]["environment"]["FRAUDSTREAM_METRICS_PORT"] == str(scrape["port"]) for name in GROUPS)
+
+
+def test_grafana_finds_its_data_source_and_dashboards_where_they_are_mounted():
+    provisioning = ROOT / "dashboards/grafana/provisioning"
+    source = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())["datasources"][0]
+    folder = yaml.safe_load((provisioning / "dashboards/fraudstream.yml").read_text())["providers"][0]["options"]["path"]
+    scraped = yaml.safe_load((ROOT / "dashboards/prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]
+    mounted = {volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]}
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+
+    assert source["url"] == "http://prometheus:9090"
+    assert source["jsonData"]["timeInterval"] == scraped
+    assert home.startswith(f"{folder}/")
+    assert home in mounted
+    assert json.loads((ROOT / "dashboards/overview.json").read_text())["uid"] == "fraudstream-overview"
+
+
+def test_the_image_runs_without_root_and_checks_its_health():
+    dockerfile = (ROOT / "Dockerfile").read_text()
+
+    assert dockerfile.index("USER fraudstream") < dockerfile.index("ENTRYPOINT")
+    assert "HEALTHCHECK" in dockerfile
+    assert "-c constraints.txt" in dockerfile
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = {word for line in re.findall(r"^COPY (?!--from)(.+)$", dockerfile, re.MULTILINE) for word in line.split()[:-1]}
+    assert copied <= {line.removeprefix("!") for line in ignored if line.startswith("!")}
