@@ -18,7 +18,7 @@ def demo(
     transactions: Annotated[int, typer.Option(help="How many synthetic transactions.", min=100)] = 12_000,
     rate: Annotated[float, typer.Option(help="Transactions per second; 0 = as fast as possible.", min=0)] = 1_500.0,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic stream; the model never saw it.")] = 4711,
-    input: Annotated[str | None, typer.Option("--input", help="Replay a file (CSV, JSON Lines, Parquet) instead.")] = None,  # noqa: A002
+    file: Annotated[str | None, typer.Option("--input", help="Replay a file (CSV, JSON Lines, Parquet) instead.")] = None,
     mapping: Annotated[str | None, typer.Option(help="Column mapping: generic, paysim, handbook, or a file.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many transactions of --input.", min=1)] = None,
     workers: Annotated[int, typer.Option(help="Processes per group.", min=1, max=8)] = 1,
@@ -46,17 +46,17 @@ def demo(
     def replayed() -> "itertools.islice[Labelled]":
         from fraudstream.producers.files import read_file
 
-        return itertools.islice(read_file(Path(input or ""), mapping), limit)
+        return itertools.islice(read_file(Path(file or ""), mapping), limit)
 
     def kept(system: LocalSystem, pids: list[int]) -> None:
         typer.echo(_kept_text(system, pids), err=True)
 
     plan = DemoPlan(
-        source=synthetic if input is None else replayed,
-        total=transactions if input is None else limit,
+        source=synthetic if file is None else replayed,
+        total=transactions if file is None else limit,
         # A replay measures nothing but that it is whole: no pace, no deadline.
-        rate_per_s=(rate or None) if input is None else None,
-        deadline_ms=250 if input is None else 0,
+        rate_per_s=(rate or None) if file is None else None,
+        deadline_ms=250 if file is None else 0,
         workers_per_group=workers,
         keep=keep,
         inherited=inherited(),

@@ -11,6 +11,7 @@ from fraudstream.cli.bench import bench
 from fraudstream.cli.db import db_app
 from fraudstream.cli.demo import demo
 from fraudstream.cli.produce import produce_app
+from fraudstream.cli.train import train
 from fraudstream.cli.worker import alerter_app, worker_app
 
 app = typer.Typer(
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(bench)
+app.command()(train)
 app.add_typer(produce_app, name="produce")
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")

@@ -70,9 +70,7 @@ def produce_synthetic(
 @exits
 def produce_either(
     stream: Stream = None,
-    input: Annotated[
-        str | None, typer.Option("--input", help="A file, or '-' for standard input; synthetic payments when not given.")
-    ] = None,  # noqa: A002
+    file: Annotated[str | None, typer.Option("--input", help="A file, or '-' for standard input; else synthetic.")] = None,
     group: Annotated[str | None, typer.Option(help="Ignored: a producer has no group.", hidden=True)] = None,
     rate: Rate = None,
     limit: Limit = None,
@@ -90,8 +88,8 @@ def produce_either(
     Example: python cmd/producer.py --stream transactions:raw --input payments.csv
     """
     del group
-    if input is not None:
-        send_file(input, mapping=mapping, limit=limit, rate=rate, allow_late=allow_late, as_json=as_json, quiet=quiet,
+    if file is not None:
+        send_file(file, mapping=mapping, limit=limit, rate=rate, allow_late=allow_late, as_json=as_json, quiet=quiet,
                   stream=stream, redis_url=redis_url)  # fmt: skip
     else:
         send_synthetic(seed=seed, limit=limit, rate=rate or 200.0, seconds=seconds, as_json=as_json, quiet=quiet,
