@@ -10,7 +10,7 @@ from fraudstream.features.load import load_features
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.synthetic import SyntheticPlan, demo_plan, generate, training_plan
 from fraudstream.training.card import card
-from fraudstream.training.dataset import Progress, silent
+from fraudstream.training.dataset import Progress, Split, silent
 from fraudstream.training.train import Ensemble, Source, TrainedModel, TrainingPlan, train
 
 #: Worlds that the shipped model learns from.
@@ -20,6 +20,9 @@ UNSEEN_SEED = 11
 #: 2025-03-03 00:00:00 UTC: the unseen world ends at a fixed time, so that the card comes out the same.
 _UNSEEN_END_MS = 1_740_960_000_000
 CARD_FILE = "README.md"
+#: Six weeks of each world, cut so that eleven days are left to measure on.
+_TRANSACTIONS, _DAYS = 90_000, 42
+_SPLIT = Split(warm_up_days=4, train_days=20, calibrate_share=0.2, delay_days=7)
 _LIMITS = (
     "Trained on an invented world: a start while own labels do not exist yet. Its figures say nothing about real fraud.",
     "It has blocked nobody before: train it on your own history, or run it beside your rules, before you let it.",
@@ -63,8 +66,9 @@ def shipped_plan(definitions: str, name: str, *, seeds: Sequence[int], ensemble:
     unseen = demo_plan(UNSEEN_SEED, end_ms=_UNSEEN_END_MS)
     return TrainingPlan(
         features=load_features(definitions, name=name),
-        sources=[_world(training_plan(seed)) for seed in seeds],
+        sources=[_world(training_plan(seed, transactions=_TRANSACTIONS, days=_DAYS)) for seed in seeds],
         unseen=[_world(unseen, f"the demo's world of seed {UNSEEN_SEED}")],
+        split=_SPLIT,
         ensemble=ensemble,
         command=f"fraudstream train{chosen}",
         limits=_LIMITS,
