@@ -7,8 +7,11 @@ from fraudstream.domain.errors import InvalidTransaction
 from fraudstream.domain.masking import CARD_RUN_BYTES, has_card_number
 
 #: #: Every digit, blank and dash becomes 1, all else 0: a card number needs thirteen of them in a row. Four times as fast as
-#: the pattern. _OF_CARDS = bytes(0x31 if byte in b"0123456789 -" else 0x30 for byte in range(256)) _RUN = b"1" * 13 #: A clock
-#: so late that no timestamp is in its future: here only digits matter. _END_OF_TIME_MS = 2**32 * 1000
+#: the pattern, which only bodies with such a row get to see.
+_OF_CARDS = bytes(0x31 if byte in b"0123456789 -" else 0x30 for byte in range(256))
+_RUN = b"1" * 13
+#: A clock so late that no timestamp is in its future: here only digits matter.
+_END_OF_TIME_MS = 2**32 * 1000
 
 
 def holds_card_number(body: bytes) -> bool:
