@@ -2,11 +2,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fraudstream.adapters.console import line
+from fraudstream.adapters.email_message import email_message
+from fraudstream.adapters.slack_message import slack_message
+from fraudstream.adapters.webhook import alert_body
 from fraudstream.domain.alert import Severity
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.evidence import Action, Fallback, Reason, RuleHit
+from fraudstream.domain.masking import luhn
 from fraudstream.stages.alert_text import alert_id, build_alert, degraded_text, masked_card, plain
 from tests.support.builders import a_decision, a_transaction
+
+
+def check_digit(body: str) -> str:
+    return next(digit for digit in "0123456789" if luhn(body + digit))
 
 
 @pytest.mark.parametrize(
@@ -167,3 +176,31 @@ def test_the_alert_id_follows_from_the_transaction_id_alone() -> None:
 
     assert first.alert_id == second.alert_id == alert_id("txn_7")
     assert alert_id("txn_8") != alert_id("txn_7")
+
+
+FORMS = ("{}", "{} {} {} {}", "{}-{}-{}-{}", "{}\u200b{} {}\n{}", "x{}{}{}{}y")
+
+
+@given(
+    card=st.from_regex(r"[2-6][0-9]{14}", fullmatch=True).map(lambda body: body + check_digit(body)),
+    form=st.sampled_from(FORMS),
+    around=st.sampled_from([("", ""), ("shop ", " 123"), ("<", ">"), ("cvv=", ""), ("12 ", "-09")]),
+)
+def test_a_card_number_in_any_field_comes_out_of_no_channel(card: str, form: str, around: tuple[str, str]) -> None:
+    groups = [card] if form == "{}" else [card[start : start + 4] for start in range(0, 16, 4)]
+    text = form.format(*groups).join(around)
+    transaction = a_transaction(
+        transaction_id=f"t {text}", merchant=text, country=text, channel=text, card_id=text, user_id=text, device_id=text
+    )
+    hit = RuleHit(rule_id=text, action=Action.BLOCK, reason=text, explanation=text, tags=(text,))
+    reasons = (Reason(code=text, text=text), Reason(code="R", text=""), Reason(code="f", text="plain", value=float(card)))
+    decision = a_decision(transaction, outcome=Outcome.BLOCK, rule_hits=(hit,), reasons=reasons)
+
+    alert = build_alert(decision)
+
+    mail = email_message(alert, sender="a@bank.example", recipients=["b@bank.example"])
+    parts = [part.get_content() for part in mail.iter_parts()]
+    told = [str(slack_message(alert)), str(mail["Subject"]), *parts, alert_body(alert).decode(), line(alert)]
+    for output in told:
+        digits = "".join(character for character in output if character.isdigit() or character.isalpha())
+        assert card not in digits
