@@ -89,12 +89,11 @@ class Cursor:
 
     def refused(self, message: str, known: Sequence[str] = (), hint: str = "") -> Refused:
         """
-        Return the error that ends a statement at the token in hand, with a hint at the nearest of the known words.
+        Return the error that ends a statement at the token in hand; its hint is the nearest of the known words, or ``hint``.
         """
         token = self.token
-        if not hint and token.kind is TokenKind.NAME:
-            hint = did_you_mean(token.text, known)
-        return self.refused_at(token.at, token.end, message, hint)
+        near = did_you_mean(token.text, known) if token.kind is TokenKind.NAME else ""
+        return self.refused_at(token.at, token.end, message, near or hint)
 
     def refused_at(self, at: int, end: int, message: str, hint: str = "") -> Refused:
         """

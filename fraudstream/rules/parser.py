@@ -91,7 +91,8 @@ def parse_number(cursor: Cursor) -> NumberLiteral:
         hint = "units are " + ", ".join(UNITS) + ", % and the codes of ISO 4217, as in 5m or 5.00 USD"
         raise cursor.refused_at(token.at, token.end, f"unknown unit {unit!r}", hint)
     following = cursor.token
-    if not unit and following.kind is TokenKind.NAME and following.text.isupper() and len(following.text) == 3:
+    capitals = following.kind is TokenKind.NAME and following.text.isupper() and len(following.text) == 3
+    if not unit and capitals and following.text.lower() not in WORDS:
         if following.text not in EXPONENTS:
             raise cursor.refused(f"unknown currency {following.text!r}", tuple(EXPONENTS))
         unit = cursor.take().text

@@ -70,10 +70,16 @@ class ReadyRule:
             reason=rule.reason,
             points=points,
             priority=rule.priority,
-            explanation=self.explain(transaction, vector),
+            explanation=self._explanation(transaction, vector),
             tags=rule.tags,
         )
         return order, rule.shadow, hit
+
+    def _explanation(self, transaction: Transaction, vector: NDArray[np.float32]) -> str:
+        try:
+            return self.explain(transaction, vector)
+        except Exception:  # noqa: BLE001 - a value that cannot be shown must not save anybody from the rule
+            return self.rule.text
 
 
 def _answer(rule: Rule, action: Action) -> tuple[_Order, Action, float]:
@@ -174,7 +180,7 @@ class _Tally:
         try:
             if ready.always or ready.rule.concerns(transaction):
                 self._hits.setdefault(row, []).append(ready.hit(transaction, vector, known=known))
-        except Exception:  # noqa: BLE001 - a value that cannot be hashed or shown costs this rule its hit, nothing else
+        except Exception:  # noqa: BLE001 - a key that cannot be hashed costs this rule its hit, nothing else
             self.fail(row, ready)
 
     def fail(self, row: int, ready: ReadyRule) -> None:

@@ -13,8 +13,8 @@ import msgspec
 from fraudstream.domain.evidence import Action
 from fraudstream.rules.cursor import Cursor
 from fraudstream.rules.lexer import Token, TokenKind
-from fraudstream.rules.parser import UNITS, parse_expression, parse_literal, parse_number
-from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
+from fraudstream.rules.parser import UNITS, WORDS, parse_expression, parse_literal, parse_number
+from fraudstream.rules.problems import Problem, Problems, Refused
 from fraudstream.rules.syntax import (
     Expression,
     GivenList,
@@ -52,7 +52,7 @@ def parse_rules(tokens: list[Token], text: str, problems: Problems) -> list[Rule
     """
     cursor = Cursor(tokens)
     statements: list[RuleStatement] = []
-    while cursor.token.kind is not TokenKind.END:
+    while (begin := cursor.token).kind is not TokenKind.END:
         try:
             statement = _StatementParser(cursor, text).statement()
             if statement.end - statement.at > MAX_RULE_CHARACTERS:
@@ -60,14 +60,15 @@ def parse_rules(tokens: list[Token], text: str, problems: Problems) -> list[Rule
             statements.append(statement)
         except Refused as refused:
             problems.add(refused.problem)
-            _skip_to_next_rule(cursor)
+            _skip_to_next_rule(cursor, begin)
     if len(statements) > MAX_RULES:
         problems.add(Problem(statements[MAX_RULES].at, 1, f"a rule set has at most {MAX_RULES} rules"))
     return statements
 
 
-def _skip_to_next_rule(cursor: Cursor) -> None:
-    cursor.take()
+def _skip_to_next_rule(cursor: Cursor, begin: Token) -> None:
+    if cursor.token is begin:
+        cursor.take()
     while cursor.token.kind is not TokenKind.END and not cursor.token.is_name("rule", "shadow"):
         cursor.take()
 
@@ -195,9 +196,11 @@ class _StatementParser:
             self._reader[token.text]()
 
     def _refuse_clause(self) -> None:
-        known = (*self._reader, "test", *_HEADS)
-        hint = did_you_mean(self._cursor.token.text, known) or "after a condition come " + ", ".join((*self._reader, "test"))
-        raise self._cursor.refused(f"{self._cursor.found()} does not belong here", hint=hint)
+        clauses = (*self._reader, "test")
+        hint = "after a condition come " + ", ".join(clauses)
+        if self._cursor.token.text.lower() in WORDS:
+            hint = "and, or, not are written small"
+        raise self._cursor.refused(f"{self._cursor.found()} does not belong here", (*clauses, *_HEADS), hint)
 
     def _reason(self) -> None:
         self._clauses["reason"] = self._cursor.expect_kind(TokenKind.STRING, "a string, the reason for people").text
