@@ -19,7 +19,7 @@ from fraudstream.features.definitions import FeatureSet
 from fraudstream.scoring.load import open_model
 from fraudstream.scoring.manifest import Calibration, Column, Manifest, Thresholds, Training, sha256_hex
 from fraudstream.scoring.model import OnnxModel
-from fraudstream.training.dataset import DAY_MS, Dataset, Progress, silent
+from fraudstream.training.dataset import DAY_MS, Dataset, Progress, require_delay, silent
 from fraudstream.training.export import export
 from fraudstream.training.metrics import average_precision, card_precision, roc_auc
 from fraudstream.training.train import Ensemble, fit
@@ -89,8 +89,10 @@ def benchmark(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, *, progr
         progress: Called as (``fold``, done, total).
 
     Raises:
+        InvalidFeatures: A feature reads labels that are younger than the delay.
         InvalidSettings: A fold has no fraud to learn from, or none to test on.
     """
+    require_delay(features, plan.delay_days * 86_400)
     folds = []
     for at, start in enumerate(plan.train_starts, start=1):
         folds.append(_fold(features, rows, plan, start))

@@ -12,9 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.domain.codec import parse_transaction
+from fraudstream.domain.errors import InvalidFeatures
 from fraudstream.domain.transaction import Transaction
+from fraudstream.features.catalogue import AGGREGATES
 from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.kernel import records
+from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.replay import replay
+from fraudstream.features.syntax import Aggregate
 from fraudstream.producers.labelled import Labelled
 from fraudstream.training.metrics import codes
 
@@ -70,6 +75,9 @@ def build(features: FeatureSet, source: Iterable[Labelled], *, progress: Progres
 
     Every transaction moves its entities; only those with a label become rows. A second delivery of an id changes nothing.
 
+    Labels are told to the entity states at once. What keeps a row from reading the future is the delay in the definitions:
+    ``require_delay`` refuses those that would.
+
     Args:
         features: What to compute.
         source: In the order of event time, as producers yield it.
@@ -81,8 +89,11 @@ def build(features: FeatureSet, source: Iterable[Labelled], *, progress: Progres
     """
     seen: list[_Seen] = []
     parts: list[NDArray[np.float32]] = []
-    for matrix in replay(features, _batches(source, seen)):
-        parts.append(matrix)
+    store = MemoryEntityStore(features)
+    for batch in _batches(source, seen):
+        parts.extend(replay(features, [batch], store=store))
+        if features.reads_labels:
+            _tell(features, store, batch, seen[-len(batch) :])
         progress("replay", len(seen), total)
     matrix = np.concatenate(parts) if parts else np.zeros((0, len(features.names)), dtype=np.float32)
     return _rows(matrix, seen)
@@ -109,7 +120,33 @@ def _batches(source: Iterable[Labelled], seen: list[_Seen]) -> Iterator[Sequence
                 one = parse_transaction(row.body, now_ms=row.occurred_at_ms, default_currency="USD")
                 seen.append(_Seen(row.fraud, one.occurred_at_ms, one.card_id or one.user_id, row.scenario))
                 fresh.append(one)
-        yield fresh
+        if fresh:
+            yield fresh
+
+
+def _tell(features: FeatureSet, store: MemoryEntityStore, batch: Sequence[Transaction], seen: Sequence[_Seen]) -> None:
+    known = [(one, row.fraud) for one, row in zip(batch, seen, strict=True) if row.fraud is not None]
+    if known:
+        store.set_labels(records(features, [one for one, _ in known]), [fraud for _, fraud in known])
+
+
+def require_delay(features: FeatureSet, delay_s: float) -> None:
+    """
+    Refuse definitions that read a label before anybody could know it.
+
+    Raises:
+        InvalidFeatures: Naming every feature whose labels are younger than ``delay_s`` seconds.
+    """
+    early = [
+        f"{feature.name} (delayed {feature.body.delayed_s} s)"
+        for feature in features.features
+        if isinstance(feature.body, Aggregate) and AGGREGATES[feature.body.function].labels and feature.body.delayed_s < delay_s
+    ]
+    if early:
+        raise InvalidFeatures(
+            f"labels are known after {delay_s:.0f} s, but these features read them earlier: {', '.join(early)}; write `delayed`"
+            " of at least that into their definitions"
+        )
 
 
 def _rows(matrix: NDArray[np.float32], seen: Sequence[_Seen]) -> Dataset:

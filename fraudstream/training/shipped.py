@@ -68,6 +68,7 @@ def shipped_plan(definitions: str, name: str, *, seeds: Sequence[int], ensemble:
         features=load_features(definitions, name=name),
         sources=[_world(training_plan(seed, transactions=_TRANSACTIONS, days=_DAYS)) for seed in seeds],
         unseen=[_world(unseen, f"the demo's world of seed {UNSEEN_SEED}")],
+        history=f"Synthetic worlds of seeds {', '.join(map(str, seeds))}: {_TRANSACTIONS:,} payments over {_DAYS} days each",
         split=_SPLIT,
         ensemble=ensemble,
         command=f"fraudstream train{chosen}",

@@ -31,7 +31,7 @@ from fraudstream.scoring.manifest import (
 )
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.training.calibration import Costs, calibrate, thresholds
-from fraudstream.training.dataset import Dataset, Progress, Split, build, join, silent
+from fraudstream.training.dataset import Dataset, Progress, Split, build, join, require_delay, silent
 from fraudstream.training.evaluate import Evaluation, evaluate
 from fraudstream.training.export import export, margins, probabilities
 
@@ -71,14 +71,15 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything that decides the bytes of a model.
 
-    ``sources`` are replayed each on its own; ``unseen`` are only measured, and whole. ``bands`` are the thresholds that
-    precision and recall are reported at; ``command`` is what a person types to build the model again;
-    ``limits`` are sentences that its card must not be without.
+    ``sources`` are replayed each on its own, ``history`` says in words what they are; ``unseen`` are only measured, and whole.
+    ``bands`` are the thresholds that precision and recall are reported at. ``command`` is what a person types to build the
+    model again; ``limits`` are sentences that its card must not be without.
     """
 
     features: FeatureSet
     sources: Sequence[Source]
     unseen: Sequence[Source] = ()
+    history: str = ""
     split: Split = Split()
     ensemble: Ensemble = Ensemble()
     costs: Costs = Costs()
@@ -121,7 +122,9 @@ def train(plan: TrainingPlan, progress: Progress = silent) -> TrainedModel:
 
     Raises:
         IncompatibleModel: There are too few frauds on one side of the split, or the export is not the trained model.
+        InvalidFeatures: A feature reads labels that are younger than the split's delay.
     """
+    require_delay(plan.features, plan.split.delay_days * 86_400)
     rows = join([build(plan.features, source.read(), progress=progress, total=source.total) for source in plan.sources])
     learn, settle, held_out = plan.split.cut(rows)
     _require_frauds(learn, settle, held_out)
@@ -236,7 +239,7 @@ def _manifest(plan: TrainingPlan, learn: Dataset, onnx: bytes, line: Calibration
             Column(name=feature.name, unit=feature.unit, description=feature.description) for feature in plan.features.features
         ),
         training=Training(
-            source=", ".join(source.name for source in plan.sources),
+            source=plan.history or ", ".join(source.name for source in plan.sources),
             first=_moment(int(learn.occurred_ms.min())),
             last=_moment(int(learn.occurred_ms.max())),
             rows=len(learn),
