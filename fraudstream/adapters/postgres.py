@@ -29,7 +29,8 @@ class PostgresDecisionStore:
     A ``DecisionStore`` over a pool of connections, which it makes as it needs them.
 
     The ledger makes the second call harmless: a row is written only in the transaction that put its id there first. A reply
-    to COMMIT that got lost leaves the ids in the ledger, and the next call finds them known.
+    to COMMIT that got lost leaves the ids in the ledger, and the next call finds them known. A batch in which a value is
+    refused is halved until the one at fault stands alone, each half in a transaction of its own.
 
     Args:
         url: ``postgresql://…``; may carry ``sslmode``, ``sslrootcert``, ``sslcert`` and ``sslkey``.

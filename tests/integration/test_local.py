@@ -128,6 +128,15 @@ def test_a_server_that_cannot_start_says_why() -> None:
     server.close()
 
 
+def test_a_server_that_cannot_start_leaves_no_folder() -> None:
+    server = LocalValkey(arguments=["--no-such-option", "1"])
+
+    with pytest.raises(LocalServerFailed), server:
+        pytest.fail("it started")
+
+    assert not server.folder.exists()
+
+
 def test_a_port_taken_between_look_and_launch_is_given_up(own_valkey: LocalValkey) -> None:
     server = LocalValkey()
     server.port = own_valkey.port
