@@ -2,6 +2,7 @@
 One stream as one consumer of one group sees it, on Redis Streams.
 """
 
+import itertools
 import os
 import socket
 import uuid
@@ -31,7 +32,11 @@ from fraudstream.adapters.redis_scripts import (
 from fraudstream.domain.errors import StreamUnavailable
 from fraudstream.fleet.ports import Delivery, Letter
 
-#: Most entries that one sweep for stranded ones looks at.
+#: What a dead letter says of itself; an entry's own field of the same name is kept as ``entry.<name>``.
+_LETTER_NAMES = frozenset((b"source", b"entry_id", b"group", b"consumer", b"deliveries", b"reason", b"error", b"left_out"))
+#: Most fields of an entry that its letter keeps: a script can pass on some 8000 words.
+_LETTER_FIELDS = 1000
+#: Most entries that one sweep for stranded ones looks at, beside those in hand.
 _SWEEP_ENTRIES = 1000
 
 
@@ -113,11 +118,11 @@ class RedisTransactionStream:
         """
         Return entries that are ours by the books and that we do not hold; see the port.
         """
+        held = set(in_hand)
         pending = await self._ask(
             self._commands,
-            ("XPENDING", self.name, self.group, "IDLE", idle_ms, "-", "+", _SWEEP_ENTRIES, self.consumer),
+            ("XPENDING", self.name, self.group, "IDLE", idle_ms, "-", "+", len(held) + _SWEEP_ENTRIES, self.consumer),
         )
-        held = set(in_hand)
         lost = [(entry[0], entry[3]) for entry in pending if entry[0] not in held]
         with translated("XRANGE"):
             bodies = await run(self._commands, [("XRANGE", self.name, one, one) for one, _ in lost]) if lost else []
@@ -161,8 +166,10 @@ class RedisTransactionStream:
         part = letter.part or letter.entry_id.decode()
         words: list[Argument] = [self.group, self.consumer, letter.entry_id, int(self._options.dead_marker_s * 1000)]
         words += ["reason", letter.reason, "error", letter.error]
-        for name, value in letter.fields.items():
-            words += [name, value]
+        for name, value in itertools.islice(letter.fields.items(), _LETTER_FIELDS):
+            words += [b"entry." + name if name in _LETTER_NAMES else name, value]
+        if len(letter.fields) > _LETTER_FIELDS:
+            words += ["left_out", f"{len(letter.fields) - _LETTER_FIELDS} more fields"]
         return bool(await self._call(DEAD, (self.name, self._dlq, self._keys.dead(self.name, part)), words) == b"D")
 
     async def entomb(self, entry_id: bytes) -> bool:
