@@ -2,13 +2,14 @@
 Transactions from files and standard input: CSV, JSON Lines and Parquet, gzipped or not, one row in memory at a time.
 """
 
+import contextlib
 import gzip
 import io
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, Any, NamedTuple
 
 from fraudstream.domain.errors import InvalidSource
 from fraudstream.producers.json_lines import read_json_lines
@@ -74,15 +75,20 @@ def read_file(
         raise InvalidSource(f"{name}: cannot be read ({exc.strerror or exc})") from None
 
 
-def _open(path: str | Path, stdin: IO[bytes] | None) -> io.BufferedReader:
+@contextlib.contextmanager
+def _open(path: str | Path, stdin: IO[bytes] | None) -> Iterator[io.BufferedReader]:
     """
-    Open a file and look through gzip.
+    Open a file, look through gzip, and close it afterwards; standard input stays open.
     """
-    raw = (stdin or sys.stdin.buffer) if str(path) == STDIN else Path(path).open("rb", buffering=0)  # noqa: SIM115
-    stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", raw), _BUFFER_BYTES)
-    if stream.peek(2)[:2] == _GZIP:
-        return io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=stream)), _BUFFER_BYTES)
-    return stream
+    with contextlib.ExitStack() as stack:
+        raw: Any = (
+            (stdin or sys.stdin.buffer) if str(path) == STDIN else stack.enter_context(Path(path).open("rb", buffering=0))
+        )
+        stream = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw, _BUFFER_BYTES)
+        if stream.peek(2)[:2] == _GZIP:
+            unpacked: Any = stack.enter_context(gzip.GzipFile(fileobj=stream))
+            stream = io.BufferedReader(unpacked, _BUFFER_BYTES)
+        yield stream
 
 
 def _rows(
@@ -97,9 +103,13 @@ def _rows(
     elif head.lstrip()[:1] in (b"{", b""):
         yield from read_json_lines(stream, name, mapping, bad, card_key)
     else:
-        table = CsvTable(stream, name, bad)
-        chosen = _choose(mapping, table.columns, name)
-        yield from _translated(table.rows(), Translator(chosen, card_key=card_key), bad)
+        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+        try:
+            table = CsvTable(text, name, bad)
+            chosen = _choose(mapping, table.columns, name)
+            yield from _translated(table.rows(), Translator(chosen, card_key=card_key), bad)
+        finally:
+            text.detach()  # or it would close what is not ours to close
 
 
 def _choose(mapping: str | None, columns: Collection[str], name: str) -> ColumnMapping:

@@ -3,10 +3,9 @@ Tables as rows of named values: CSV line by line, Parquet batch by batch.
 """
 
 import csv
-import io
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +23,8 @@ NumberedRow = tuple[int, int, dict[str, Any]]
 
 class CsvTable:
     """
-    A CSV file: header first, separated by comma, semicolon or tab, quoted as in RFC 4180.
+    A CSV file: header first, separated by comma, semicolon or tab, quoted as in RFC 4180. Bytes that are not UTF-8 are
+    expected as surrogates (``errors="surrogateescape"``).
 
     ``columns`` is the header; ``rows`` yields (line, number of the row, values) and tells ``bad`` of rows that do not fit it.
 
@@ -32,8 +32,7 @@ class CsvTable:
         InvalidSource: There is no header, or it names a column twice.
     """
 
-    def __init__(self, stream: io.BufferedReader, name: str, bad: Callable[[int, str], None]) -> None:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+    def __init__(self, text: TextIO, name: str, bad: Callable[[int, str], None]) -> None:
         head = text.readline()
         self._bad = bad
         separator = max(",;\t", key=head.count)
