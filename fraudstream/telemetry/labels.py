@@ -14,7 +14,7 @@ GROUP_STREAMS: Mapping[str, str] = {
 }
 DECIDING_GROUPS = ("fraud-check", "ml-scoring")
 #: Channels of payment that have a series of their own; what else a transaction may say counts as other, nothing as none.
-PAYMENT_CHANNELS = ("online", "in_store", "atm", "transfer", "other", "none")
+PAYMENT_CHANNELS = ("pos", "web", "app", "transfer", "other", "none")
 NOTIFICATION_CHANNELS = ("console", "slack", "email", "webhook")
 TOUCH_RESULTS = ("first", "again", "late", "other", "done", "gone")
 COMPLETION_RESULTS = ("stored", "emitted", "unneeded", "other", "gone", "absent")

@@ -3,52 +3,32 @@ import math
 import subprocess
 import time
 import urllib.request
-from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from fraudstream.domain.decision import DECISION_SCHEMA, Decision, Outcome
+from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.domain.evidence import Fallback
-from fraudstream.domain.transaction import Transaction
 from fraudstream.settings import GROUPS
 from fraudstream.telemetry import exporter, health
 from fraudstream.telemetry.labels import GROUP_STREAMS
 from fraudstream.telemetry.metrics import Metrics
+from tests.support.builders import a_decision, a_transaction
 from tests.support.tools import needs
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
-def a_decision(transaction_id: str = "txn_1", **changes: object) -> Decision:
-    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    transaction = Transaction(transaction_id=transaction_id, amount_minor=100, currency="USD", occurred_at_ms=0)
-    decision = Decision(
-        schema=DECISION_SCHEMA,
-        transaction=transaction,
-        outcome=Outcome.BLOCK,
-        score=0.9,
-        probability=0.9,
-        points=0.0,
-        reasons=(),
-        rule_hits=(),
-        shadow_hits=(),
-        degraded=(),
-        feature_set="",
-        vector=b"",
-        rule_set="",
-        lists={},
-        model="",
-        occurred_at=at,
-        received_at=at,
-        decided_at=at,
-    )
-    return msgspec.structs.replace(decision, **changes)
+def decided(transaction_id: str = "txn_1", channel: str | None = None, **changes: Any) -> Decision:
+    """
+    Return a block, by default of a payment that names no channel.
+    """
+    return a_decision(a_transaction(transaction_id=transaction_id, channel=channel), outcome=Outcome.BLOCK, **changes)
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
@@ -85,7 +65,7 @@ def test_no_label_could_hold_an_id_of_a_person_or_payment(name: str):
 @needs("promtool")
 def test_prometheus_own_linter_accepts_the_page():
     metrics = Metrics()
-    metrics.decided(a_decision(), 0.01)
+    metrics.decided(decided(), 0.01)
 
     page = generate_latest(metrics.registry)
     linted = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, check=False)
@@ -125,7 +105,7 @@ def test_a_process_exposes_only_what_it_can_report():
 def test_what_a_process_does_not_expose_can_still_be_counted():
     metrics = Metrics(groups=["recorder"])
 
-    metrics.decided(a_decision(), 0.1)
+    metrics.decided(decided(), 0.1)
 
     assert value(metrics, "decisions_total", outcome="block", channel="none") is None
 
@@ -140,7 +120,7 @@ def test_partitions_have_series_of_their_own():
 def test_a_decision_is_counted_with_its_outcome_reasons_and_latency():
     metrics = Metrics()
 
-    metrics.decided(a_decision(degraded=(Fallback.MODEL_DEADLINE,)), 0.25)
+    metrics.decided(decided(degraded=(Fallback.MODEL_DEADLINE,)), 0.25)
 
     assert value(metrics, "decisions_total", outcome="block", channel="none") == 1
     assert value(metrics, "decisions_degraded_total", reason="model_deadline") == 1
@@ -150,9 +130,8 @@ def test_a_decision_is_counted_with_its_outcome_reasons_and_latency():
 
 def test_a_channel_that_a_producer_made_up_opens_no_series():
     metrics = Metrics()
-    strange = msgspec.structs.replace(a_decision().transaction, channel="txn-4711")
 
-    metrics.decided(a_decision(transaction=strange), 0.1)
+    metrics.decided(decided(channel="txn-4711"), 0.1)
 
     assert value(metrics, "decisions_total", outcome="block", channel="other") == 1
     assert value(metrics, "decisions_total", outcome="block", channel="txn-4711") is None
@@ -161,8 +140,8 @@ def test_a_channel_that_a_producer_made_up_opens_no_series():
 def test_only_slow_decisions_name_their_transaction():
     metrics = Metrics()
 
-    metrics.decided(a_decision("quick"), 0.01)
-    metrics.decided(a_decision("slow"), 0.06)
+    metrics.decided(decided("quick"), 0.01)
+    metrics.decided(decided("slow"), 0.06)
 
     page = generate_openmetrics(metrics.registry).decode()
     assert '{transaction_id="slow"}' in page
@@ -173,7 +152,7 @@ def test_only_slow_decisions_name_their_transaction():
 def test_an_id_too_long_for_an_exemplar_is_left_out_and_still_counted(length: int, kept: bool):
     metrics = Metrics()
 
-    metrics.decided(a_decision("x" * length), 0.1)
+    metrics.decided(decided("x" * length), 0.1)
 
     page = generate_openmetrics(metrics.registry).decode()
     assert (f'# {{transaction_id="{"x" * length}"}}' in page) == kept
@@ -241,7 +220,7 @@ def get(port: int, headers: dict[str, str] | None = None) -> tuple[str, str]:
 
 def test_the_page_is_served_as_text_and_as_openmetrics_with_exemplars():
     metrics = Metrics()
-    metrics.decided(a_decision("txn_77"), 0.2)
+    metrics.decided(decided("txn_77"), 0.2)
     page = exporter.serve(metrics, 0)
 
     plain_type, plain = get(page.port)
