@@ -9,9 +9,7 @@ from fraudstream.domain.errors import TransientError
 from fraudstream.fleet.ports import FleetReport
 
 
-async def sweep_until(
-    stop: asyncio.Event, sweep: Callable[[], Awaitable[int]], *, every_s: float, report: FleetReport
-) -> None:
+async def sweep_until(stop: asyncio.Event, sweep: Callable[[], Awaitable[int]], *, every_s: float, report: FleetReport) -> None:
     """
     Call ``sweep`` at an interval until told to stop; a server that is away is tried again at the next turn.
     """

@@ -3,7 +3,6 @@ Kill it, stop it, take its servers away: nothing is lost and nothing happens twi
 """
 
 import random
-import time
 
 import pytest
 from redis import Redis
@@ -147,7 +146,7 @@ async def test_redis_killed_and_restarted_loses_and_doubles_nothing() -> None:
         sent = payments(3_000)
 
         append(client, sent[:2_000])
-        time.sleep(0.3)
+        wait_until_sync(lambda: client.xlen("transactions:decisions") > 0, "the first decisions")
         system.valkey.kill()
         system.valkey.start()
         append(client, sent[2_000:])

@@ -183,5 +183,3 @@ def ids_of(bodies: Iterable[bytes]) -> set[str]:
     Return the transaction ids of bodies.
     """
     return {str(json.loads(one)["transaction_id"]) for one in bodies}
-
-
