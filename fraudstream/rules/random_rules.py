@@ -66,7 +66,7 @@ class _Writer:
 
     def truth(self, depth: int) -> str:
         makers: list[Callable[[int], str]] = [self._numbers, self._monies, self._texts, self._set, self._list]
-        makers += [self._test, self._missing, self._network, self._between, self._time]
+        makers += [self._test, self._missing, self._network, self._between, self._time, self._always]
         if depth < _DEPTH:
             makers += [self._chain, self._chain, self._chain, self._not, self._not]
         return self._random.choice(makers)(depth + 1)
@@ -91,6 +91,9 @@ class _Writer:
     def _between(self, depth: int) -> str:
         kind = self._random.choice((self.number, self.money))
         return f"{kind(depth)} between {kind(depth)} and {kind(depth)}"
+
+    def _always(self, _: int) -> str:
+        return self._random.choice(("true", "false"))
 
     def _time(self, _: int) -> str:
         return f":timestamp: {self._random.choice(_ORDER)} '2024-03-0{self._random.randint(1, 9)}'"

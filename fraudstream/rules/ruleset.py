@@ -2,7 +2,8 @@
 A set of rules ready to run: every hit of every rule, in the order in which they win, whatever any one rule does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
@@ -35,6 +36,15 @@ class RowHits(msgspec.Struct, frozen=True):
 
 
 _NOTHING = RowHits()
+
+
+def count_errors(rows: Iterable[RowHits]) -> dict[str, int]:
+    """
+    Return on how many transactions each rule failed; rules that never did are left out.
+    """
+    return dict(Counter(rule_id for row in rows for rule_id in row.errors))
+
+
 _Order = tuple[int, int, str]
 _Found = tuple[_Order, bool, RuleHit]
 _ORDER = itemgetter(0)

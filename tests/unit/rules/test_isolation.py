@@ -5,6 +5,7 @@ One rule that fails costs nobody else anything.
 import numpy as np
 
 from fraudstream.rules.load import load_rules
+from fraudstream.rules.ruleset import count_errors
 from tests.support.builders import a_transaction
 
 SOURCE = """
@@ -34,6 +35,7 @@ def test_a_rule_that_raises_on_one_transaction_still_serves_the_others():
         ["rolled", "fragile", "steady"],
     ]
     assert [row.errors for row in rows] == [(), ("fragile",), (), ()]
+    assert count_errors(rows) == {"fragile": 1}
 
 
 def test_a_currency_that_does_not_exist_fails_only_the_rules_that_need_it():

@@ -1,10 +1,11 @@
+import msgspec
 import pytest
 
 from fraudstream.domain.errors import InvalidRule
 from fraudstream.domain.evidence import Action
 from fraudstream.rules.lists import ListContents
 from fraudstream.rules.load import load_rules
-from fraudstream.rules.syntax import OnMissing
+from fraudstream.rules.syntax import Expression, OnMissing
 
 FEATURES = ("card_count_1h", "card_sum_amount_minor_24h")
 LISTS = {"trusted_cards": ListContents(["a"])}
@@ -153,6 +154,16 @@ def test_what_means_nothing_is_refused_with_a_reason(condition, message):
 )
 def test_a_broken_statement_is_refused_with_a_reason(source, message):
     assert message in refusal(source)
+
+
+def test_the_tree_of_a_condition_survives_json():
+    source = """rule a block if not (:amount: > -3 * 5.00 USD or :country: not in ("DE") and lower(:email:) like "%x" and true)
+                and :ip: in_cidr @trusted_cards and :card_count_1h: between 1 and min(2, 3m)"""
+    written = load(source).rules[0].written
+
+    again = msgspec.json.decode(msgspec.json.encode(written), type=Expression)
+
+    assert again == written
 
 
 def test_a_file_without_rules_is_an_empty_set():
