@@ -117,8 +117,7 @@ def _reader(name: str, field: Field, card_key: bytes) -> Callable[[Row, int], An
 
 def _converter(name: str, field: Field) -> Callable[[Any], Any]:
     if name in MONEY:
-        scale = Decimal(str(field.scale)) if field.scale is not None else Decimal(1)
-        return lambda value: format(_number(value) * scale, "f")
+        return _money(field.scale)
     if name in DEGREES:
         factor = field.scale if field.scale is not None else 1.0
         return lambda value: float(_number(value)) * factor
@@ -126,16 +125,25 @@ def _converter(name: str, field: Field) -> Callable[[Any], Any]:
         return lambda value: _time(value, field)
     if name == "metadata":
         return lambda value: value if isinstance(value, dict) else {"metadata": value}
-    return lambda value: _word(_text(value), field)
+    if field.words or field.starting or field.prefix:
+        return lambda value: _word(_text(value), field)
+    return _text
+
+
+def _money(scale: float | None) -> Callable[[Any], str]:
+    if scale is None:
+        return lambda value: format(_number(value), "f")
+    factor = Decimal(str(scale))
+    return lambda value: format(_number(value) * factor, "f")
 
 
 def _empty(value: object) -> bool:
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return value is None or value == "" or value != value  # noqa: PLR0124 (only NaN differs from itself)
 
 
 def _number(value: object) -> Decimal:
     try:
-        number = Decimal(value.strip() if isinstance(value, str) else str(value))
+        number = Decimal(value) if isinstance(value, int) else Decimal(str(value).strip())
     except InvalidOperation:
         raise UnmappedRow("this is no number") from None
     if not number.is_finite() or abs(number.adjusted()) > 40:
@@ -147,6 +155,8 @@ def _text(value: object) -> str:
     """
     Write an identifier as text; a whole number that a table kept as a float loses its point.
     """
+    if isinstance(value, str):
+        return value
     if isinstance(value, bytes):
         try:
             return value.decode()
@@ -154,7 +164,7 @@ def _text(value: object) -> str:
             raise UnmappedRow("this is not UTF-8") from None
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return value if isinstance(value, str) else str(value)
+    return str(value)
 
 
 def _word(text: str, field: Field) -> str | None:
@@ -167,8 +177,8 @@ def _time(value: object, field: Field) -> int | float | str:
     Return a time as the wire wants it: seconds or milliseconds since 1970 as a number, or RFC 3339.
     """
     if field.start is not None:
-        elapsed_ms = round(_number(value) * Decimal(str(field.unit_s)) * 1000)
-        return _seconds((field.start - _EPOCH) // _MILLISECOND + elapsed_ms)
+        start_ms = (field.start - _EPOCH) // _MILLISECOND
+        return _seconds(start_ms + round(_number(value) * 1000 * Decimal(field.unit_s)))
     if isinstance(value, datetime | date):
         value = value.isoformat()
     if isinstance(value, str):
