@@ -30,9 +30,12 @@ is the same alert.</p>
 </body>
 </html>
 """
+_DEGRADED = (
+    '<p style="margin:0 0 16px;padding:8px 12px;font-size:14px;background:#fff4d6;border-left:3px solid #8a6d00">{text}</p>\n'
+)
 _ROW = (
-    '<tr><th scope="row" style="padding:6px 16px 6px 0;border-top:1px solid #e3e5e8;text-align:left;font-weight:normal;'
-    'color:#5f6670;white-space:nowrap;vertical-align:top">{label}</th>'
+    '<tr><th scope="row" style="width:1%;padding:6px 24px 6px 0;border-top:1px solid #e3e5e8;text-align:left;'
+    'font-weight:normal;color:#5f6670;white-space:nowrap;vertical-align:top">{label}</th>'
     '<td style="padding:6px 0;border-top:1px solid #e3e5e8;word-break:break-word">{value}</td></tr>'
 )
 
@@ -67,7 +70,7 @@ def domain_of(sender: str) -> str:
 def _text(alert: Alert) -> str:
     width = max(len(label) for label, _ in alert.facts)
     paragraphs = [
-        f"{alert.severity.value.upper()}: {alert.title}",
+        f"[{alert.severity.value.upper()}] {alert.title}",
         alert.degraded,
         "\n".join(["Why", *(f"- {reason}" for reason in alert.why)]) if alert.why else "",
         "\n".join(f"{label:<{width}}  {value}" for label, value in alert.facts),
@@ -82,7 +85,7 @@ def _html(alert: Alert) -> str:
         title=escape(alert.title),
         colour=COLOURS[alert.severity],
         severity=alert.severity.value.upper(),
-        degraded=f'<p style="margin:0 0 16px;font-size:14px">{escape(alert.degraded)}</p>\n' if alert.degraded else "",
+        degraded=_DEGRADED.format(text=escape(alert.degraded)) if alert.degraded else "",
         why=f'<p style="margin:0 0 6px;font-size:14px;font-weight:bold">Why</p>\n<ul style="margin:0 0 20px;padding-left:20px;'
         f'font-size:14px">{reasons}</ul>\n'
         if reasons
