@@ -2,6 +2,7 @@
 A model in use: matrix to probabilities, and the reasons behind them.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 from fraudstream.domain.errors import IncompatibleModel
 from fraudstream.domain.evidence import Reason
 from fraudstream.scoring.manifest import Manifest
-from fraudstream.scoring.shapley import contributions, expected_log_odds
+from fraudstream.scoring.shapley import answers, contributions, expected_log_odds
 from fraudstream.scoring.trees import TreePaths
-from fraudstream.scoring.wording import describe
+from fraudstream.scoring.wording import teller
 
 #: The one output that is asked for; the label beside it costs time and says less.
 _OUTPUT = "probabilities"
@@ -90,6 +91,8 @@ class OnnxModel:
         self._session = session
         self._input = session.get_inputs()[0].name
         self._paths = paths
+        self._answers = answers(paths)
+        self._tellers = [teller(column.name, column.unit, column.description) for column in manifest.features]
         self.expected_log_odds = expected_log_odds(paths)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -108,7 +111,7 @@ class OnnxModel:
         Return shape (batch, features): how far each feature moved each row from ``expected_log_odds``, in log-odds.
         """
         self._require_columns(matrix)
-        return contributions(self._paths, matrix)
+        return contributions(self._paths, matrix) if self._answers is None else self._answers.contributions(matrix)
 
     def reasons(self, matrix: NDArray[np.float32], top: int = 3) -> list[tuple[Reason, ...]]:
         """
@@ -117,19 +120,16 @@ class OnnxModel:
         moved = self.contributions(matrix)
         # Stable, so that equal contributions come in the order of the columns.
         strongest = np.argsort(-np.abs(moved), axis=1, kind="stable")[:, :top]
-        return [self._row_reasons(*row) for row in zip(matrix, moved, strongest.tolist(), strict=True)]
+        return [self._row_reasons(*row) for row in zip(matrix.tolist(), moved.tolist(), strongest.tolist(), strict=True)]
 
-    def _row_reasons(
-        self, values: NDArray[np.float32], moved: NDArray[np.float64], columns: Sequence[int]
-    ) -> tuple[Reason, ...]:
-        return tuple(self._reason(at, float(values[at]), float(moved[at])) for at in columns if moved[at])
+    def _row_reasons(self, values: Sequence[float], moved: Sequence[float], columns: Sequence[int]) -> tuple[Reason, ...]:
+        return tuple(self._reason(at, values[at], moved[at]) for at in columns if moved[at])
 
     def _reason(self, at: int, value: float, moved: float) -> Reason:
-        column = self.manifest.features[at]
         return Reason(
-            code=column.name,
-            text=describe(column.name, column.unit, value, column.description) + ("" if moved > 0 else " (lowers the score)"),
-            value=value if np.isfinite(value) else None,
+            code=self.feature_names[at],
+            text=self._tellers[at](value) + ("" if moved > 0 else " (lowers the score)"),
+            value=value if math.isfinite(value) else None,
             contribution=round(moved, 4),
         )
 

@@ -40,21 +40,24 @@ Words = dict[str, str | None]
 Phrase = Callable[[float, str, Words], str]
 
 
-def describe(name: str, unit: str, value: float, description: str = "") -> str:
+def teller(name: str, unit: str, description: str = "") -> Callable[[float], str]:
     """
-    Say what a feature found, in one clause without a full stop.
+    Return what says, of a value of a feature, what was found: one clause without a full stop. NaN is told as no history.
 
     Args:
         name: The feature's name.
         unit: As its definition has it; money is in minor units of the transaction's currency.
-        value: NaN means that there was nothing to measure.
         description: The sentence of its definition, for names that follow no pattern.
     """
-    for pattern, phrase in _PHRASES:
-        if (found := pattern.fullmatch(name)) and math.isfinite(value):
-            return phrase(value, unit, found.groupdict())
     subject = description.rstrip(".") or name.replace("_", " ")
-    return f"{subject}: {'no history' if math.isnan(value) else _quantity(value, unit)}"
+    found = next(((phrase, match.groupdict()) for pattern, phrase in _PHRASES if (match := pattern.fullmatch(name))), None)
+
+    def tell(value: float) -> str:
+        if found and math.isfinite(value):
+            return found[0](value, unit, found[1])
+        return f"{subject}: {'no history' if math.isnan(value) else _quantity(value, unit)}"
+
+    return tell
 
 
 def _number(value: float) -> str:

@@ -9,10 +9,12 @@ import pytest
 import xgboost
 
 from fraudstream.domain.errors import IncompatibleModel
-from fraudstream.scoring.load import load_model
+from fraudstream.scoring.load import load_model, open_model
 from fraudstream.scoring.model import OnnxModel
-from fraudstream.training.export import probabilities
-from tests.support.models import CALIBRATION, FEATURES, a_booster, a_matrix, a_model_folder
+from fraudstream.scoring.shapley import answers, contributions
+from fraudstream.scoring.trees import read_paths
+from fraudstream.training.export import export, probabilities
+from tests.support.models import CALIBRATION, FEATURES, a_booster, a_manifest, a_matrix, a_model_folder
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +96,30 @@ def test_contributions_are_the_shapley_values_of_xgboost(tmp_path: Path, depth: 
     oracle = booster.predict(xgboost.DMatrix(rows, nthread=1), pred_contribs=True)
     np.testing.assert_allclose(moved, CALIBRATION.slope * oracle[:, :-1], atol=1e-5)
     assert model.expected_log_odds == pytest.approx(CALIBRATION.slope * oracle[0, -1] + CALIBRATION.intercept, abs=1e-5)
+
+
+@pytest.mark.parametrize("depth", [1, 3, 5])
+def test_looked_up_contributions_are_those_worked_out(depth: int) -> None:
+    paths = read_paths(export(a_booster(a_matrix(2000), depth=depth), CALIBRATION))
+    rows = a_matrix(100, seed=17)
+
+    table = answers(paths)
+
+    assert table is not None
+    np.testing.assert_allclose(table.contributions(rows), contributions(paths, rows), atol=1e-12)
+
+
+def test_trees_too_deep_for_a_table_are_worked_out_row_by_row(tmp_path: Path) -> None:
+    columns = 14
+    rows = a_matrix(3000, columns=columns)
+    booster = a_booster(rows, trees=60, depth=12)
+    onnx = export(booster, CALIBRATION)
+
+    model = open_model(onnx, a_manifest(onnx, [f"feature_{at}" for at in range(columns)]))
+
+    assert answers(read_paths(onnx)) is None
+    oracle = booster.predict(xgboost.DMatrix(rows[:50], nthread=1), pred_contribs=True)
+    np.testing.assert_allclose(model.contributions(rows[:50]), CALIBRATION.slope * oracle[:, :-1], atol=1e-5)
 
 
 def test_reasons_are_the_strongest_contributions_first(model: OnnxModel) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fraudstream.features.load import load_features
-from fraudstream.scoring.wording import describe
+from fraudstream.scoring.wording import teller
 
 SHIPPED = load_features((Path(__file__).parents[3] / "models" / "default.features").read_text()).features
 
@@ -42,7 +42,7 @@ SHIPPED = load_features((Path(__file__).parents[3] / "models" / "default.feature
     ],
 )
 def test_feature_is_told_in_words(name: str, unit: str, value: float, text: str) -> None:
-    assert describe(name, unit, value, "Not this sentence.") == text
+    assert teller(name, unit, "Not this sentence.")(value) == text
 
 
 @pytest.mark.parametrize(
@@ -55,21 +55,21 @@ def test_feature_is_told_in_words(name: str, unit: str, value: float, text: str)
     ],
 )
 def test_name_without_a_pattern_is_told_by_its_definition(unit: str, value: float, text: str) -> None:
-    assert describe("something_new", unit, value, "How many fell.") == text
+    assert teller("something_new", unit, "How many fell.")(value) == text
 
 
 def test_name_without_pattern_or_definition_is_told_by_itself() -> None:
-    assert describe("something_new", "", 3) == "something new: 3"
+    assert teller("something_new", "")(3) == "something new: 3"
 
 
 def test_unknown_value_is_told_by_its_definition() -> None:
-    assert describe("card_count_1h", "transactions", math.nan, "Payments of the card.") == "Payments of the card: no history"
+    assert teller("card_count_1h", "transactions", "Payments of the card.")(math.nan) == "Payments of the card: no history"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, -1.0, 1e30, 0.0, 5e-324])
 @pytest.mark.parametrize("feature", SHIPPED, ids=lambda feature: feature.name)
 def test_every_value_of_every_shipped_feature_can_be_told(feature: object, value: float) -> None:
-    text = describe(feature.name, feature.unit, value, feature.description)
+    text = teller(feature.name, feature.unit, feature.description)(value)
 
     assert text
     assert not text.endswith(".")
