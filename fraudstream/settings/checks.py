@@ -4,7 +4,6 @@ What must hold between settings, or beyond what a type can say.
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.settings.declared import BOTH_DECIDING_GROUPS, CATALOGUE, GROUPS, Settings
@@ -30,8 +29,6 @@ def misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
     if settings.currency not in EXPONENTS:
         hint = did_you_mean(settings.currency.upper(), EXPONENTS)
         yield f"currency {settings.currency!r} is no ISO 4217 code{hint}", ["currency"]
-    if not _is_zone(settings.time_zone):
-        yield f"time_zone {settings.time_zone!r} is no IANA time zone, such as Europe/Berlin", ["time_zone"]
     if not settings.heartbeat_life_s <= settings.claim_idle_s <= settings.hard_idle_s:
         text = "heartbeat_life_s must not be longer than claim_idle_s, nor that longer than hard_idle_s"
         yield text, ["heartbeat_life_s", "claim_idle_s", "hard_idle_s"]
@@ -56,16 +53,6 @@ def _alert_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
         yield "smtp_username is set without smtp_password", ["smtp_username", "smtp_password"]
     if settings.smtp_password and not settings.smtp_starttls:
         yield "smtp_password would travel in clear: smtp_starttls must not be false", ["smtp_password", "smtp_starttls"]
-
-
-def _is_zone(name: str) -> bool:
-    if name == "UTC":  # slim images carry no zone data, and need none for this
-        return True
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -154,7 +154,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Path | None, _says("Decision policy: bands, amounts, fallbacks; the built-in one when not set.", variable="POLICY")
     ] = None
     currency: Annotated[str, _says("ISO 4217 code of transactions that name no currency.")] = "USD"
-    time_zone: Annotated[str, _says("IANA zone of hour, weekday, days and digests.")] = "UTC"
     dedup_horizon_s: Annotated[
         int, _says("How long a transaction id is remembered, equal in all workers; 0 = ids may repeat.", ge=0)
     ] = 3600

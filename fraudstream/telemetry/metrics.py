@@ -10,7 +10,7 @@ import platform
 from collections import Counter as Tally
 from collections.abc import Collection, Iterable, Sequence
 
-from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 
 from fraudstream import __version__
 from fraudstream.domain.alert import Severity
@@ -114,6 +114,8 @@ class Metrics:
         for reason in decision.degraded:
             self.decisions_degraded_total.labels(reason.value).inc()
         name = transaction.transaction_id
+        if decision.probability is not None:
+            self._score_of(decision.model[:12]).observe(decision.probability)
         telling = latency_s >= _EXEMPLAR_FROM_S and len(name) <= _EXEMPLAR_CHARACTERS
         self._latencies[stream].observe(latency_s, {"transaction_id": name} if telling else None)
 
@@ -143,13 +145,15 @@ class Metrics:
     def know_model(self, model: str, version: str, provider: str) -> None:
         """
         Start the series of a model; only it is shown as loaded from now on.
+
+        Args:
+            model: First 12 hex digits of its SHA-256.
+            version: As its manifest says.
+            provider: What executes it.
         """
         self.model_info.clear()
         self.model_info.labels(model, version, provider).set(1)
-        self.model_score_ratio.labels(model)
-        self.model_inference_duration_seconds.labels(model)
-        for outcome in ("ok", "error", "fallback"):
-            self.model_inferences_total.labels(model, outcome)
+        self._score_of(model)
 
     def know_sink(self, sink: str, tables: Iterable[str]) -> None:
         """
@@ -160,6 +164,11 @@ class Metrics:
             self.sink_writes_total.labels(sink, outcome)
         for table in tables:
             self.sink_rows_total.labels(sink, table)
+
+    def _score_of(self, model: str) -> Histogram:
+        if model not in self._scores:  # a group without a model of its own joins the verdicts of one
+            self._scores[model] = self.model_score_ratio.labels(model)
+        return self._scores[model]
 
     def _declarer(self, exposed: bool) -> Declarer:
         return Declarer(self.registry if exposed else None, self._described)
@@ -334,14 +343,7 @@ class Metrics:
             (),
             SCORE_BUCKETS,
         )
-        self.model_inference_duration_seconds = new.histogram(
-            "model_inference_duration_seconds", "Time of one inference, a whole batch.", ("model",), (), STAGE_BUCKETS_S
-        )
-        self.model_inferences_total = new.counter(
-            "model_inferences_total",
-            "Batches scored (ok), failed (error), or completed without the model (fallback).",
-            ("model", "outcome"),
-        )
+        self._scores: dict[str, Histogram] = {}
         self.model_info = new.gauge(
             "model_info", "1, with the loaded model; worry when workers differ for long.", ("model", "version", "provider")
         )

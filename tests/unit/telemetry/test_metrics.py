@@ -128,6 +128,17 @@ def test_a_decision_is_counted_with_its_outcome_reasons_and_latency():
     assert value(metrics, "decision_latency_seconds_bucket", stream="transactions:raw", le="0.15") == 0
 
 
+def test_the_models_scores_are_counted_by_model_and_absent_ones_are_not():
+    metrics = Metrics()
+
+    metrics.decided(decided(probability=0.42, model="0123456789ab" + "f" * 52), 0.1)
+    metrics.decided(decided(probability=None, model=""), 0.1)
+
+    assert value(metrics, "model_score_ratio_bucket", model="0123456789ab", le="0.5") == 1
+    assert value(metrics, "model_score_ratio_bucket", model="0123456789ab", le="0.4") == 0
+    assert value(metrics, "model_score_ratio_count", model="") is None
+
+
 def test_a_channel_that_a_producer_made_up_opens_no_series():
     metrics = Metrics()
 
@@ -197,7 +208,7 @@ def test_a_loaded_model_and_a_sink_open_their_series():
     metrics.know_sink("postgres", ["approved_transactions"])
 
     assert value(metrics, "model_info", model="fraud", version="1", provider="CPUExecutionProvider") == 1
-    assert value(metrics, "model_inferences_total", model="fraud", outcome="fallback") == 0
+    assert value(metrics, "model_score_ratio_count", model="fraud") == 0
     assert value(metrics, "sink_writes_total", sink="postgres", outcome="failed") == 0
     assert value(metrics, "sink_rows_total", sink="postgres", table="approved_transactions") == 0
 
