@@ -17,6 +17,7 @@ DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 COLOURS = {
     "approve": "green", "challenge": "yellow", "review": "orange", "block": "red",
     "invalid": "orange", "duplicate": "purple", "failed": "red", "dead_lettered": "red",
+    "delivered": "green", "undeliverable": "red",
 }  # fmt: skip
 COLUMNS = 24
 
@@ -130,6 +131,15 @@ OVERVIEW: Sequence[tuple[str, Sequence[Panel]]] = [
               [(f"sum by (group) ({rate('group_reclaimed_entries_total')}) > 0", "reclaimed {{group}}"),
                (f"sum by (group, reason) ({rate('event_retries_total')}) > 0", "retry {{group}} {{reason}}"),
                (f"sum by (group) ({rate('step_ins_total')}) > 0", "step-in {{group}}"), ("vector(0)", "none")]),
+    ]),
+    ("Records and alerts", [
+        Panel("Rows stored", "New rows per second, by table.", "rowsps",
+              [(f"sum by (table) ({rate('sink_rows_total')})", "{{table}}")]),
+        Panel("Write time", "Per batch, commit included.", "s",
+              [(quantile(q, "sink_write_duration_seconds"), f"p{q * 100:.0f}") for q in (0.5, 0.99)]),
+        Panel("Notifications", "Alerts that reached an end, by channel and outcome.", "eps",
+              [(f"sum by (channel, outcome) ({rate('notifications_total')}) > 0", "{{channel}} {{outcome}}"),
+               ("vector(0)", "none")]),
     ]),
     ("Service level objectives", [
         Panel("Burn rate, 1 h", "1 spends the budget of 30 days in exactly 30 days; 14.4 pages at once, 6 after 15 minutes.",
