@@ -105,7 +105,9 @@ def _transactions(table: Table, chosen: NDArray[np.int64]) -> list[Transaction]:
             user_id=str(customer),
             merchant=str(terminal),
         )
-        for transaction_id, second, customer, terminal, amount in zip(*(table[name][chosen].tolist() for name in names), strict=True)
+        for transaction_id, second, customer, terminal, amount in zip(
+            *(table[name][chosen].tolist() for name in names), strict=True
+        )
     ]
 
 
@@ -140,7 +142,9 @@ def _agree(name: str, ours: NDArray[np.float32], theirs: NDArray[np.float64]) ->
     if name == "amount_minor":
         return np.asarray(ours == np.rint(theirs * 100).astype(np.float32))
     if "_avg_" in name:
-        return np.asarray(np.abs(ours.astype(np.float64) - theirs * 100) <= AVERAGE_TOLERANCE * np.abs(theirs * 100) + ZERO_TOLERANCE)
+        return np.asarray(
+            np.abs(ours.astype(np.float64) - theirs * 100) <= AVERAGE_TOLERANCE * np.abs(theirs * 100) + ZERO_TOLERANCE
+        )
     return np.asarray(ours == theirs.astype(np.float32))
 
 

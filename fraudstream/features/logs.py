@@ -1,9 +1,9 @@
 """
 Aggregates over event logs: exact windows, for a whole batch at once.
 
-The pasts of the batch's rows are laid out one after the other, each followed by the row's own record. Every event falls into a
-class by its age (the classes lie between the edges of all windows of that entity), so that one pass per selection counts it for
-all windows together. Sums of amounts are sums of integers below 2^53 and therefore exact in any order.
+The pasts of the batch's rows are laid out one after the other, each followed by the row's own record. Every event falls into
+a class by its age (the classes lie between the edges of all windows of that entity), so that a window is two comparisons of
+bytes. Sums of amounts are sums of integers below 2^53 and therefore exact in any order.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,11 +27,11 @@ Mask = NDArray[np.bool_]
 Answer = tuple[Floats, Mask]
 
 _HASH_BYTES = 8
-#: Bits of a row's number, an event's place and an amount in packed sort keys: a batch holds far fewer events than 2^24.
+#: Bits of an event's place, an amount and a class in packed sort keys; a batch holds far fewer than 2^24 events.
 _PLACE_BITS, _AMOUNT_BITS, _CLASS_BITS = 24, 40, 8
 #: Mean radius of the earth in kilometres (IUGG 1980).
 _EARTH_KM = 6_371.0088
-#: Shortest time between two places, in seconds: places are cells of some hundred metres, and two of them in one second prove nothing.
+#: Shortest time between two places, in seconds: places are cells of some hundred metres, neighbours prove nothing.
 _SHORTEST_S = 60.0
 
 
@@ -61,17 +61,18 @@ class LogPasts:
         rows: RowColumns,
     ) -> None:
         size = features.record_size
-        pieces: list[bytes] = []
-        for log, record, standing in zip(logs, records.packed, standings, strict=True):
-            # Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
-            before = len(log) if standing is Standing.LATE else prefix_bytes(log, record[:_HASH_BYTES], size)
-            pieces.append(log[:before] if before > 0 else b"")
-            pieces.append(record)
-        lengths = np.array([len(piece) for piece in pieces[::2]], np.int64) // size + 1
+        # Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
+        before = [
+            len(log) if standing is Standing.LATE else max(prefix_bytes(log, record[:_HASH_BYTES], size), 0)
+            for log, record, standing in zip(logs, records.packed, standings, strict=True)
+        ]
+        pieces = [piece for log, end, record in zip(logs, before, records.packed, strict=True) for piece in (log[:end], record)]
+        lengths = np.array(before, np.int64) // size + 1
         self.table: NDArray[np.void] = np.frombuffer(b"".join(pieces), features.record_dtype)
         self.rows = len(logs)
-        self.starts: Ints = np.concatenate(([0], np.cumsum(lengths)[:-1])).astype(np.int64)
-        self.own: Ints = self.starts + lengths - 1
+        self.lengths: Ints = lengths
+        self.own: Ints = np.cumsum(lengths) - 1
+        self.starts: Ints = self.own - lengths + 1
         self.row: Ints = np.repeat(np.arange(self.rows), lengths)
         self.events = EventColumns(self.table, self.row, rows)
         self.present: Mask = np.array([entity is not None for entity in records.entities[kind]], np.bool_)
@@ -113,7 +114,7 @@ class LogPasts:
         """
         Class of each event's age: c means edges[c - 1] <= age < edges[c]; 0 means later than the transaction itself.
         """
-        age = np.repeat(self.now, np.diff(np.append(self.starts, len(self.table)))) - self.time
+        age = np.repeat(self.now, self.lengths) - self.time
         found = (age >= 0).astype(np.uint8)
         for edge in self.edges[1:]:
             found += age >= edge
@@ -133,7 +134,7 @@ class LogPasts:
         Return the values of an aggregate: shape (batch,), and where it has anything to say.
         """
         selection = self.selection(one)
-        window = Window(selection, self.edges.index(one.delayed_s), self._end_class(one))
+        window = selection.window(self.edges.index(one.delayed_s), self._end_class(one))
         return _ANSWERS[one.function](window, one)
 
     def _end_class(self, one: Aggregate) -> int:
@@ -158,65 +159,41 @@ class Selection:
         else:
             classes[pasts.own] = 0
         if one.where is not None:
-            classes[~holds(one.where, pasts.events, len(classes))] = 0
+            classes *= holds(one.where, pasts.events, len(classes))
         for name in one.same:
             theirs, ours = pasts.events.field(name, current=False), pasts.events.field(name, current=True)
-            classes[(theirs != ours) | (theirs == 0)] = 0
+            classes *= (theirs == ours) & (theirs != 0)
         self.classes = classes
-        self.width = len(pasts.edges) + 1
-        self.code: Ints = pasts.row * self.width + classes
-        self._distinct: dict[tuple[str, int], Ints] = {}
+        self._windows: dict[tuple[int, int], Window] = {}
+        self._youngest: dict[tuple[str, int], tuple[Ints, NDArray[np.uint8]]] = {}
 
-    @cached_property
-    def counts(self) -> Floats:
+    def window(self, start: int, end: int) -> "Window":
         """
-        Events up to and including each class: shape (batch, classes).
+        Return the events between two edges; features over the same window share it.
         """
-        return self._table(None)
+        found = self._windows.get((start, end))
+        if found is None:
+            found = self._windows[start, end] = Window(self, start, end)
+        return found
 
-    @cached_property
-    def sums(self) -> Floats:
+    def youngest(self, name: str, start: int) -> tuple[Ints, NDArray[np.uint8]]:
         """
-        Amounts up to and including each class, minor units.
-        """
-        return self._table(self.pasts.amount)
-
-    @cached_property
-    def frauds(self) -> Floats:
-        """
-        Events labelled fraud up to and including each class.
-        """
-        return self._table(self.pasts.fraud.astype(np.float64))
-
-    def counted(self, mask: Mask) -> Floats:
-        """
-        Count only the events under a mask.
-        """
-        return self._table(mask.astype(np.float64))
-
-    def distinct(self, name: str, start: int) -> Floats:
-        """
-        Return how many values of a field occur from class ``start`` up to and including each class.
+        Return row and class of the youngest event of each value of a field, beyond class ``start``.
         """
         key = (name, start)
-        if key not in self._distinct:
+        if key not in self._youngest:
             word = self.pasts.events.field(name, current=False).astype(np.int64)
             chosen = np.flatnonzero((self.classes > start) & (word != 0))
-            packed = self.pasts.row[chosen] << (32 + _CLASS_BITS) | word[chosen] << _CLASS_BITS | self.classes[chosen]
+            packed = (
+                self.pasts.row[chosen] << (32 + _CLASS_BITS)
+                | word[chosen] << _CLASS_BITS
+                | self.classes[chosen].astype(np.int64)
+            )
             packed.sort()
-            # The first of each value is its youngest: it is in every window that reaches so far back.
-            pair = packed >> _CLASS_BITS
-            first = packed[np.concatenate(([True], pair[1:] != pair[:-1]))] if len(packed) else packed
-            code = (first >> (32 + _CLASS_BITS)) * self.width + (first & (1 << _CLASS_BITS) - 1)
-            self._distinct[key] = np.cumsum(self._shaped(np.bincount(code, minlength=self.pasts.rows * self.width)), axis=1)
-        return self._distinct[key].astype(np.float64)
-
-    def _table(self, weights: Floats | None) -> Floats:
-        counted = np.bincount(self.code, weights, minlength=self.pasts.rows * self.width)
-        return np.cumsum(self._shaped(counted).astype(np.float64), axis=1)
-
-    def _shaped(self, counted: NDArray[np.intp] | Floats) -> NDArray[np.intp] | Floats:
-        return counted.reshape(self.pasts.rows, self.width)
+            value = packed >> _CLASS_BITS
+            first = packed[np.concatenate(([True], value[1:] != value[:-1]))] if len(packed) else packed
+            self._youngest[key] = first >> (32 + _CLASS_BITS), (first & (1 << _CLASS_BITS) - 1).astype(np.uint8)
+        return self._youngest[key]
 
 
 class Window:
@@ -230,25 +207,67 @@ class Window:
         self.start = start
         self.end = end
 
-    def part(self, table: Floats) -> Floats:
+    @cached_property
+    def inside(self) -> Mask:
         """
-        Return what a table of the selection holds between the edges, per row.
+        Whether each event is in the window.
         """
-        return np.asarray(table[:, self.end] - table[:, self.start])
+        return np.asarray((self.selection.classes > self.start) & (self.selection.classes <= self.end))
 
     @cached_property
     def count(self) -> Floats:
         """
         Events in the window, per row.
         """
-        return self.part(self.selection.counts)
+        return self.counted(self.inside)
 
     @cached_property
-    def inside(self) -> Mask:
+    def known(self) -> Mask:
         """
-        Whether each event is in the window.
+        Whether there is any event in the window, per row.
         """
-        return (self.selection.classes > self.start) & (self.selection.classes <= self.end)
+        return np.asarray(self.count > 0)
+
+    @cached_property
+    def sum(self) -> Floats:
+        """
+        Amounts of the window in minor units, per row.
+        """
+        return np.asarray(np.add.reduceat(np.where(self.inside, self.pasts.amount, 0.0), self.pasts.starts))
+
+    @cached_property
+    def median(self) -> Floats:
+        """
+        Middle amount of the window, or the mean of the two middle ones; without meaning where there is none.
+        """
+        chosen = np.flatnonzero(self.inside)
+        packed = self.pasts.row[chosen] << _AMOUNT_BITS | self.pasts.table["amount"].astype(np.int64)[chosen]
+        packed.sort()
+        count = self.count.astype(np.int64)
+        starts = np.cumsum(count) - count
+        # The zero behind the last amount is for rows at the end that have no event of their own to read.
+        amounts = np.append(packed & (1 << _AMOUNT_BITS) - 1, 0).astype(np.float64)
+        low, high = np.maximum(count - 1, 0) // 2, count // 2
+        return np.asarray((amounts[starts + low] + amounts[starts + high]) / 2.0)
+
+    @cached_property
+    def frauds(self) -> Floats:
+        """
+        Events of the window labelled fraud, per row.
+        """
+        return self.counted(self.inside & self.pasts.fraud)
+
+    def counted(self, mask: Mask) -> Floats:
+        """
+        Count events under a mask, per row.
+        """
+        return np.add.reduceat(mask, self.pasts.starts, dtype=np.int64).astype(np.float64)
+
+    def shared(self, part: Floats) -> Floats:
+        """
+        Divide by the number of events; without meaning where there is none.
+        """
+        return np.asarray(part / np.maximum(self.count, 1.0))
 
     def newest(self, mask: Mask) -> Ints:
         """
@@ -258,90 +277,78 @@ class Window:
 
 
 def _count(window: Window, _: Aggregate) -> Answer:
-    return window.count, window.count > 0
+    return window.count, window.known
 
 
 def _sum(window: Window, _: Aggregate) -> Answer:
-    return window.part(window.selection.sums), window.count > 0
+    return window.sum, window.known
 
 
 def _avg(window: Window, _: Aggregate) -> Answer:
-    known = window.count > 0
-    return window.part(window.selection.sums) / np.where(known, window.count, 1.0), known
+    return window.shared(window.sum), window.known
 
 
 def _min(window: Window, _: Aggregate) -> Answer:
     masked = np.where(window.inside, window.pasts.amount, np.inf)
-    return np.minimum.reduceat(masked, window.pasts.starts), window.count > 0
+    return np.minimum.reduceat(masked, window.pasts.starts), window.known
 
 
 def _max(window: Window, _: Aggregate) -> Answer:
     masked = np.where(window.inside, window.pasts.amount, -np.inf)
-    return np.maximum.reduceat(masked, window.pasts.starts), window.count > 0
+    return np.maximum.reduceat(masked, window.pasts.starts), window.known
 
 
-def _stddev(window: Window, one: Aggregate) -> Answer:
+def _stddev(window: Window, _: Aggregate) -> Answer:
     """
     Return the standard deviation of the population, in two passes: the mean first, then the squares of what is left.
     """
-    mean, known = _avg(window, one)
+    mean = window.shared(window.sum)
     chosen = np.flatnonzero(window.inside)
     row = window.pasts.row[chosen]
     left = window.pasts.amount[chosen] - mean[row]
+    # One by one in the order of arrival, whatever else is in the batch: the last bit depends on it.
     squares = np.bincount(row, left * left, minlength=window.pasts.rows)
-    return np.sqrt(squares / np.where(known, window.count, 1.0)), known
+    return np.sqrt(window.shared(squares.astype(np.float64))), window.known
 
 
 def _median(window: Window, _: Aggregate) -> Answer:
-    known = window.count > 0
-    chosen = np.flatnonzero(window.inside)
-    packed = window.pasts.row[chosen] << _AMOUNT_BITS | window.pasts.table["amount"][chosen]
-    packed.sort()
-    count = window.count.astype(np.int64)
-    starts = np.cumsum(count) - count
-    # A row without events reads some other row's amount here, and is masked by ``known``.
-    amounts = np.append(packed & (1 << _AMOUNT_BITS) - 1, 0).astype(np.float64)
-    low = amounts[np.minimum(starts + np.maximum(count - 1, 0) // 2, len(packed))]
-    high = amounts[np.minimum(starts + count // 2, len(packed))]
-    return (low + high) / 2.0, known
+    return window.median, window.known
 
 
-def _ratio_to_baseline(window: Window, one: Aggregate) -> Answer:
-    centre, known = _median(window, one)
-    usable = known & (centre > 0)
-    return window.pasts.current.amounts / np.where(usable, centre, 1.0), usable
+def _ratio_to_baseline(window: Window, _: Aggregate) -> Answer:
+    usable = window.known & (window.median > 0)
+    return window.pasts.current.amounts / np.where(usable, window.median, 1.0), usable
 
 
 def _rank(window: Window, _: Aggregate) -> Answer:
     """
     Return the share of the window's amounts that are smaller than the transaction's own.
     """
-    smaller = window.selection.counted(window.pasts.amount < window.pasts.current.amounts[window.pasts.row])
-    known = window.count > 0
-    return window.part(smaller) / np.where(known, window.count, 1.0), known
+    smaller = window.pasts.amount < np.repeat(window.pasts.current.amounts, window.pasts.lengths)
+    return window.shared(window.counted(window.inside & smaller)), window.known
 
 
 def _distinct(window: Window, one: Aggregate) -> Answer:
-    values = window.selection.distinct(one.argument, window.start)
-    return values[:, window.end] - values[:, 0], window.count > 0
+    row, classes = window.selection.youngest(one.argument, window.start)
+    return np.bincount(row[classes <= window.end], minlength=window.pasts.rows).astype(np.float64), window.known
 
 
 def _is_new(window: Window, one: Aggregate) -> Answer:
     theirs = window.pasts.events.field(one.argument, current=False)
     ours = window.pasts.events.field(one.argument, current=True)
-    before = window.part(window.selection.counted(theirs == ours))
+    before = window.counted(window.inside & (theirs == ours))
     own = window.pasts.current.table[one.argument] != 0
-    return (before == 0).astype(np.float64), own & (window.count > 0)
+    return (before == 0).astype(np.float64), own & window.known
 
 
 def _time_since_last(window: Window, _: Aggregate) -> Answer:
     newest = np.maximum.reduceat(np.where(window.inside, window.pasts.time, -1), window.pasts.starts)
-    return (window.pasts.now - newest).astype(np.float64), window.count > 0
+    return (window.pasts.now - newest).astype(np.float64), window.known
 
 
 def _first_seen(window: Window, _: Aggregate) -> Answer:
     oldest = np.minimum.reduceat(np.where(window.inside, window.pasts.time, np.iinfo(np.int64).max), window.pasts.starts)
-    known = window.count > 0
+    known = window.known
     return np.where(known, window.pasts.now - oldest, 0).astype(np.float64), known
 
 
@@ -373,18 +380,17 @@ def haversine_km(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> Floats:
 
 
 def _fraud_count(window: Window, _: Aggregate) -> Answer:
-    return window.part(window.selection.frauds), window.count > 0
+    return window.frauds, window.known
 
 
 def _fraud_rate(window: Window, _: Aggregate) -> Answer:
-    known = window.count > 0
-    return window.part(window.selection.frauds) / np.where(known, window.count, 1.0), known
+    return window.shared(window.frauds), window.known
 
 
 def _last_label(window: Window, _: Aggregate) -> Answer:
     newest = window.newest(window.inside)
     place = np.where(newest >= 0, newest & (1 << _PLACE_BITS) - 1, 0)
-    return window.pasts.fraud[place].astype(np.float64), window.count > 0
+    return window.pasts.fraud[place].astype(np.float64), window.known
 
 
 def _time_since_fraud(window: Window, _: Aggregate) -> Answer:
