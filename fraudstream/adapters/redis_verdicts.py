@@ -131,6 +131,10 @@ class RedisEntityStore:
         if wanted:
             found.update(zip(wanted, (value or b"" for value in replies[-1]), strict=True))
         answers: list[bytes] = [answer for reply in replies[: len(commands)] for answer in reply]
+        # Only a first touch extends a life; what it was asked of in vain is asked again.
+        self._refreshed.update(
+            key for i, answer in enumerate(answers) if answer == b"T" for column in logs if (key := column[i]) is not None
+        )
         return Touched(
             places=[_PLACES.get(answer, Place.OTHER) for answer in answers],
             others={i: decode_verdict(answer) for i, answer in enumerate(answers) if answer not in _PLACES},
@@ -168,9 +172,7 @@ class RedisEntityStore:
         if day != self._day or len(self._refreshed) > _REMEMBERED_KEYS:
             self._day = day
             self._refreshed.clear()
-        fresh = [key for key in keys if key is not None and key not in self._refreshed]
-        self._refreshed.update(fresh)
-        return b"1" if fresh else b"0"
+        return b"1" if any(key is not None and key not in self._refreshed for key in keys) else b"0"
 
 
 class RedisVerdictLedger:
