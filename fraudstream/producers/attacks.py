@@ -60,7 +60,7 @@ def _card_testing(scene: Scene) -> None:
         for _ in range(scene.count(plan.tries_per_card)):
             origin = origins[int(rng.integers(0, len(origins)))]
             merchant = int(shops[int(rng.integers(0, len(shops)))])
-            cents = np.rint(np.clip(scene.median(plan.amount, plan.amount_sigma), 0.5, 60) * 100)
+            cents = scene.asked(merchant, 100 * np.clip(scene.median(plan.amount, plan.amount_sigma), 0.5, 60))
             scene.order(at_ms, Payment(payer, card, merchant, cents), Scenario.CARD_TESTING, origin)
             at_ms += rng.exponential(pace)
         if scene.chance(plan.spent_share):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fraudstream.producers.places import CATEGORIES, CITIES
+from fraudstream.producers.places import CATEGORIES, CITIES, category_number
 from fraudstream.producers.plan import SyntheticPlan
 
 Ints = NDArray[np.int64]
@@ -26,6 +26,8 @@ HOME_BLOCK = (198 << 24) + (18 << 16)
 MOBILE_BLOCK = (100 << 24) + (64 << 16)
 HOME_ADDRESSES = 1 << 17
 _CARRIER_ADDRESSES = 1 << 22
+_POINT_99 = (category_number("digital"), category_number("gaming"))
+_CASH = category_number("cash")
 
 
 @dataclass(frozen=True)
@@ -210,14 +212,20 @@ def prices(
 ) -> Ints:
     """
     Draw what a person pays at a merchant, in US cents: lognormal around the category's median, moved by the shop's level, the
-    person's level and ``factor``, from 0.50 to 20,000 dollars. Media and games end in .99, cash comes in twenties.
+    person's level and ``factor``, from 0.50 to 20,000 dollars.
     """
     kind = population.merchants.category[merchant]
     median = np.log(np.array([category.median for category in CATEGORIES]))[kind]
     sigma = np.array([category.sigma for category in CATEGORIES])[kind]
     level = population.merchants.offset[merchant] + population.level[person]
     major = np.exp(median + level + sigma * rng.standard_normal(len(kind))) * factor
-    cents = np.rint(np.clip(major, 0.5, 20_000) * 100).astype(np.int64)
-    names = np.array([category.name for category in CATEGORIES])[kind]
-    cents = np.where(np.isin(names, ("digital", "gaming")), cents // 100 * 100 + 99, cents)
-    return np.asarray(np.where(names == "cash", np.maximum(cents // 2000, 1) * 2000, cents), dtype=np.int64)
+    return as_priced(population.merchants, merchant, np.rint(np.clip(major, 0.5, 20_000) * 100).astype(np.int64))
+
+
+def as_priced(merchants: Merchants, merchant: Ints, cents: Ints) -> Ints:
+    """
+    Return amounts as their merchants could ask them: media and games end in .99, cash comes in twenties.
+    """
+    kind = merchants.category[merchant]
+    cents = np.where(np.isin(kind, _POINT_99), cents // 100 * 100 + 99, cents)
+    return np.asarray(np.where(kind == _CASH, np.maximum(cents // 2000, 1) * 2000, cents), dtype=np.int64)

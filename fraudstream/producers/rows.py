@@ -14,10 +14,10 @@ from fraudstream.producers.plan import Scenario, SyntheticPlan
 from fraudstream.producers.population import (
     HOME_ADDRESSES,
     HOME_BLOCK,
-    MOBILE_BLOCK,
     Floats,
     Ints,
     Population,
+    as_priced,
     draw_merchants,
     prices,
 )
@@ -172,11 +172,11 @@ class Scene:
 
     def strange_address(self) -> int:
         """
-        Draw an address for somebody without a home here: half of them from a carrier's shared pool.
+        Draw an address for somebody without a home here: half of them one that a carrier's customers share.
         """
         if self.chance(0.5):
-            owner = int(self.rng.integers(0, len(self.people)))
-            return int(self.people.mobile[owner, 0]) if self.chance(0.5) else MOBILE_BLOCK + int(self.rng.integers(0, 1 << 22))
+            owner, slot = self.rng.integers(0, self.people.mobile.shape)
+            return int(self.people.mobile[owner, slot])
         return HOME_BLOCK + int(self.rng.integers(0, HOME_ADDRESSES))
 
     def own(self, person: int) -> Origin:
@@ -209,6 +209,12 @@ class Scene:
         Draw a price in cents.
         """
         return float(prices(self.people, np.array([merchant]), np.array([person]), self.rng, factor)[0])
+
+    def asked(self, merchant: int, cents: float) -> float:
+        """
+        Return the nearest amount that a merchant could ask.
+        """
+        return float(as_priced(self.people.merchants, np.array([merchant]), np.array([cents], dtype=np.int64))[0])
 
     def shop(self, at_ms: float, payment: Payment, scenario: Scenario) -> None:
         """

@@ -77,6 +77,8 @@ def test_no_threshold_on_the_amount_separates_fraud(world: tuple[list[Transactio
         pytest.param(lambda row: row.merchant_category, id="category"),
         pytest.param(lambda row: (row.channel, row.type), id="channel"),
         pytest.param(lambda row: row.user_id is None, id="guest"),
+        pytest.param(lambda row: (row.merchant_category, row.amount_minor % 100 == 99), id="price-ending"),
+        pytest.param(lambda row: (row.type, row.amount_minor % 100 == 0), id="round-amount"),
         pytest.param(lambda row: str(row.ip)[:7], id="network"),
         pytest.param(lambda row: (row.country, row.merchant_category), id="country-and-category"),
         pytest.param(lambda row: (row.merchant_category, row.channel, row.amount_minor > 20_000), id="category-channel-amount"),
