@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import yaml
 from typer.testing import CliRunner
 
 from fraudstream.cli.main import app
+from fraudstream.local.process import free_port
 from fraudstream.settings import GROUPS, load
+from tests.support.tools import needs
+from tests.support.wait import wait_until_sync
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "docker-compose.yml").read_text()
@@ -105,6 +109,40 @@ def test_redis_neither_evicts_nor_forgets():
 
     assert "--appendonly yes" in command
     assert "--maxmemory-policy noeviction" in command
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    only = {"PATH": os.environ["PATH"]} | environment
+    return subprocess.run(command, env=only, capture_output=True, text=True, timeout=20, check=False)
+
+
+@needs("redis-server", "redis-cli")
+def test_the_redis_of_compose_starts_as_written_and_hides_its_password(tmp_path: Path):
+    port = free_port()
+    script = (
+        SERVICES["redis"]["command"][2].replace("$$", "$").replace("/run/redis", str(tmp_path)).replace("/data", str(tmp_path))
+    )
+    health = SERVICES["redis"]["healthcheck"]["test"][1].replace("$$", "$").replace("redis-cli", f"redis-cli -p {port}")
+    secret = {"REDIS_PASSWORD": "a1b2c3"}
+    client = ["redis-cli", "-p", str(port)]
+    command = ["sh", "-c", f"{script} --port {port} --bind 127.0.0.1"]
+    server = subprocess.Popen(command, env={"PATH": os.environ["PATH"]} | secret, stdout=subprocess.DEVNULL)
+
+    try:
+        wait_until_sync(lambda: run("sh", "-c", health, **secret).returncode == 0, "Redis is healthy")
+        policy = run(*client, "CONFIG", "GET", "maxmemory-policy", REDISCLI_AUTH="a1b2c3").stdout.split()
+        persistent = run(*client, "CONFIG", "GET", "appendonly", REDISCLI_AUTH="a1b2c3").stdout.split()
+        stranger = run(*client, "PING").stdout
+        command_line = Path(f"/proc/{server.pid}/cmdline").read_bytes()
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+
+    assert policy == ["maxmemory-policy", "noeviction"]
+    assert persistent == ["appendonly", "yes"]
+    assert stranger.startswith("NOAUTH")
+    assert b"a1b2c3" not in command_line
+    assert (tmp_path / "redis.conf").stat().st_mode & 0o077 == 0
 
 
 def test_workers_may_drain_before_they_are_killed():

@@ -4,7 +4,6 @@ A real Prometheus finds a worker by the file it leaves, scrapes it, and answers 
 
 import json
 import shutil
-import socket
 import subprocess
 import urllib.error
 import urllib.parse
@@ -16,6 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
+from fraudstream.local.process import free_port
 from fraudstream.telemetry import exporter
 from fraudstream.telemetry.metrics import Metrics
 from tests.support.builders import a_decision, a_transaction
@@ -29,9 +29,7 @@ pytestmark = needs("prometheus")
 
 class Prometheus:
     def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.address = f"127.0.0.1:{free_port()}"
         self.targets = folder / "targets"
         shutil.copytree(ROOT / "dashboards" / "prometheus" / "rules", folder / "rules")
         config = yaml.safe_load((ROOT / "dashboards" / "prometheus" / "prometheus.yml").read_text())
