@@ -14,6 +14,8 @@ from fraudstream.adapters.redis_scripts import Argument, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.errors import AdmissionRefused
 
+#: Most entries that are counted one by one where the server cannot tell the lag.
+_COUNTED = 1000
 #: How long one look at memory and lag is good for, in seconds.
 _LOOK_EVERY_S = 0.5
 
@@ -94,20 +96,31 @@ async def stream_lag(client: Redis, stream: str) -> int:
     """
     Return how many entries the slowest group of a stream has not read.
 
-    XINFO's ``lag`` can be null, and wrong for good after a restart from the append-only file: it counts as nothing where the
-    group has read the last entry, and never as more than the stream holds.
+    XINFO's ``lag`` can be null, and wrong for good after a restart from the append-only file: where it cannot be right, entries
+    are counted, and beyond a bound the stream's length is taken.
     """
     exists, *_ = await run(client, [("EXISTS", stream)])
     if not exists:
         return 0
     about, groups = await run(client, [("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream)])
     head = fields(about)
-    return max((group_lag(fields(group), head) for group in groups), default=int(head["length"]))
+    lags = [await _counted(client, stream, fields(group), head) for group in groups]
+    return max(lags, default=int(head["length"]))
+
+
+async def _counted(client: Redis, stream: str, group: dict[str, Any], head: dict[str, Any]) -> int:
+    lag = group_lag(group, head)
+    if lag == 0 or (group.get("lag") is not None and int(group["lag"]) <= int(head["length"])):
+        return lag
+    unread = await client.execute_command("XRANGE", stream, b"(" + group["last-delivered-id"], "+", "COUNT", _COUNTED)
+    return len(unread) if len(unread) < _COUNTED else lag
 
 
 def group_lag(group: dict[str, Any], stream: dict[str, Any]) -> int:
     """
     Return the corrected lag of one group, from the replies of XINFO GROUPS and XINFO STREAM.
+
+    Nothing where the group has read the last entry, and never more than the stream holds, which also stands for null.
     """
     if group["last-delivered-id"] == stream["last-generated-id"]:
         return 0
