@@ -52,6 +52,16 @@ def test_customer_with_a_fraud_in_training_is_not_tested() -> None:
     assert rows_of_test([(3, 1, True), (14.5, 1, True), (14.5, 2, False)]) == [(14.5, 2)]
 
 
+def test_longer_training_is_tested_on_the_same_rows() -> None:
+    events = [(-5, 1, True), (3, 2, True), (14.5, 1, False), (14.5, 2, False), (14.5, 3, True)]
+    longer = BenchmarkPlan(train_days=14)
+
+    train, test = split(a_history(events), longer, date(2018, 7, 18))
+
+    assert train.holders.tolist() == [1, 2]
+    assert test.holders.tolist() == [1, 3]
+
+
 def test_customer_leaves_the_test_once_the_delayed_label_is_known() -> None:
     # The fraud of day 8 is known on test day 2 (day 16), which is delay and one day later; not on test day 1 (day 15).
     events = [(8.2, 1, True), (15.5, 1, False), (16.5, 1, False), (17.5, 1, False)]
