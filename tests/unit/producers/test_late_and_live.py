@@ -4,7 +4,7 @@ from collections.abc import Callable
 import pytest
 
 from fraudstream.domain.codec import parse_transaction
-from fraudstream.domain.errors import InvalidSource
+from fraudstream.domain.errors import InvalidSettings, InvalidSource
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.late import refuse_late
 from fraudstream.producers.live import live
@@ -53,3 +53,17 @@ def test_a_live_stream_goes_on_into_the_next_world_with_new_ids() -> None:
     rows = itertools.islice(live(5, now_ms=_ticking()), 20_010)
 
     assert len({row.transaction_id for row in rows}) == 20_010
+
+
+def test_a_live_stream_of_one_attack_holds_no_other() -> None:
+    rows = itertools.islice(live(5, now_ms=_ticking(), fraud_rate=0.3, scenario="mule"), 20_000)
+
+    frauds = [row.scenario for row in rows if row.fraud]
+
+    assert len(frauds) == 6_000
+    assert {*frauds} == {"mule"}
+
+
+def test_an_attack_that_nobody_wrote_is_refused() -> None:
+    with pytest.raises(InvalidSettings, match="phishing"):
+        next(live(5, now_ms=_ticking(), scenario="phishing"))
