@@ -32,7 +32,7 @@ NUMBER_FIELDS = {
 }
 #: Every field that an expression over the current transaction may name.
 FIELDS = (*NUMBER_FIELDS, "timestamp", *TEXT_FIELDS)
-#: What a past transaction came to, as its record's flag byte holds it (a transaction without a decision yet counts as approved).
+#: What a past transaction came to, as its record's flags hold it, plus one (without a decision yet it counts as approved).
 OUTCOMES = {"approve": 1, "challenge": 2, "review": 3, "block": 4}
 #: What is known of a past transaction since; one without a label has none.
 LABELS = {"fraud": 1, "legitimate": 2}
@@ -56,8 +56,8 @@ FUNCTIONS: dict[str, tuple[tuple[str, ...], str]] = {
 @dataclass(frozen=True, slots=True)
 class AggregateKind:
     """
-    One aggregate: what it takes in brackets (``amount``, ``text``, a ``factor``, or nothing), whether buckets can answer it, the default where
-    the window holds nothing, the unit, and whether it reads labels.
+    One aggregate: what it takes in brackets (``amount``, ``text``, or nothing), whether buckets can answer it, the default
+    where the window holds nothing, the unit, and whether it reads labels.
     """
 
     argument: str

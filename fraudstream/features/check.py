@@ -19,7 +19,7 @@ from fraudstream.features.catalogue import (
 )
 from fraudstream.features.definitions import Entity
 from fraudstream.features.lexer import Problem
-from fraudstream.features.parse import Document, EntityStatement, FeatureStatement
+from fraudstream.features.parse import Document, EntityStatement
 from fraudstream.features.syntax import Aggregate, Binary, Call, Expression, FeatureRef, Field, Span, Unary, walk
 from fraudstream.features.typecheck import Scope, typed
 

@@ -46,7 +46,7 @@ class RowColumns:
         self, transactions: Sequence[Transaction], records: Records, values: Mapping[str, NDArray[np.float32]]
     ) -> None:
         self._transactions = transactions
-        self._records = records
+        self.records = records
         self._values = values
         self._read: dict[str, Column] = {}
 
@@ -67,13 +67,13 @@ class RowColumns:
 
     def _column(self, name: str) -> Column:
         if name == "timestamp":
-            return self._records.occurred_s
+            return self.records.occurred_s
         if name == "amount":
-            return self._records.amounts
+            return self.records.amounts
         if name in TEXT_FIELDS:
-            names = self._records.table.dtype.names or ()
+            names = self.records.table.dtype.names or ()
             if name in names:
-                return self._records.table[name].astype(np.int64)
+                return self.records.table[name].astype(np.int64)
             return np.array(words(map(attrgetter(name), self._transactions)), np.int64)
         return np.array(list(map(attrgetter(NUMBER_FIELDS[name]), self._transactions)), np.float64)
 

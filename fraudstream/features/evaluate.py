@@ -60,7 +60,7 @@ def _truth(value: Value) -> Truth:
     return Truth(np.asarray((value != 0) & (value == value)), np.asarray(value == 0))  # noqa: PLR0124 - NaN differs from itself
 
 
-def _value(node: Expression, columns: Columns) -> Value:
+def _value(node: Expression, columns: Columns) -> Value:  # noqa: C901, PLR0911 - one line per kind of node
     match node:
         case Number(value):
             return np.float64(value)
@@ -96,7 +96,7 @@ def _numbers(node: Expression, columns: Columns) -> NDArray[np.float64]:
     return np.asarray(value, np.float64)
 
 
-def _arithmetic(operator: str, left: NDArray[np.float64], right: NDArray[np.float64]) -> Value:
+def _arithmetic(operator: str, left: NDArray[np.float64], right: NDArray[np.float64]) -> Value:  # noqa: PLR0911 - one per operator
     match operator:
         case "+":
             return _finite(left + right)
@@ -135,7 +135,7 @@ def _known(value: Column | np.float64 | np.int64) -> NDArray[np.bool_]:
     return np.asarray(value != 0 if value.dtype.kind == "i" else ~np.isnan(value))
 
 
-def _call(node: Call, columns: Columns) -> Value:
+def _call(node: Call, columns: Columns) -> Value:  # noqa: PLR0911 - one per function
     if node.name == "is_missing":
         return _is_missing(_value(node.arguments[0], columns))
     if node.name in ("hour", "minute", "weekday"):
@@ -155,10 +155,7 @@ def _call(node: Call, columns: Columns) -> Value:
 
 
 def _is_missing(value: Value) -> Truth:
-    if isinstance(value, Truth):
-        known = value.true | value.false
-    else:
-        known = _known(value)
+    known = value.true | value.false if isinstance(value, Truth) else _known(value)
     return Truth(~known, known)
 
 

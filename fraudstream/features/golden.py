@@ -1,5 +1,5 @@
 """
-The outside oracle: our fifteen handbook features against the authors' own values. Pure; files are read by whoever calls.
+The outside oracle: our fifteen handbook features against the authors' own values. Whoever calls reads the files.
 
 References:
     Le Borgne, Siblini, Lebichot, Bontempi 2022, "Reproducible Machine Learning for Credit Card Fraud Detection: Practical
@@ -24,7 +24,7 @@ START_S = 1_522_540_800
 LABEL_DELAY_S = 7 * 86_400
 #: Largest relative difference of an average: the authors' come from a rolling sum that drifts in its last digits.
 AVERAGE_TOLERANCE = 1e-6
-#: What that drift leaves of an average of zero, in cents (two rows have up to 2e-11): the relative difference is infinite there.
+#: What that drift leaves of an average of zero, in cents (up to 2e-11 in two rows): the relative difference is infinite.
 ZERO_TOLERANCE = 1e-9
 #: Our names of the authors' columns, in their order.
 COLUMNS = {
@@ -88,7 +88,7 @@ def history(transactions: Table, *, size: int = 512, until_s: int | None = None)
     told = 0
     for start in range(0, len(order), size):
         chosen = order[start : start + size]
-        # Labels that fall due inside the batch come before it: the delay in the definitions hides them until they are old enough.
+        # Labels that fall due inside the batch come before it: the delay in the definitions hides them until then.
         due = int(np.searchsorted(times[fraud_rows], times[chosen[-1]] - LABEL_DELAY_S, side="right"))
         yield Labelled(_transactions(transactions, chosen), _transactions(transactions, fraud_rows[told:due]))
         told = due
@@ -115,7 +115,7 @@ def compare(features: FeatureSet, ids: NDArray[np.int64], vectors: NDArray[np.fl
     """
     Compare vectors, wherever they were computed, with the authors' values.
 
-    Counts, flags and shares must be equal, averages within 1e-6 (relative); a golden row without a vector differs in everything.
+    Counts, flags and shares must be equal, averages within 1e-6 (relative); a row without a vector differs in all.
 
     Args:
         features: What the columns of the vectors are.

@@ -2,12 +2,14 @@
 The one kernel: transactions and the states of their entities to the feature matrix, online, in replays and in training alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
+from fraudstream.features.aggregates import Answer, answer
 from fraudstream.features.columns import RowColumns
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.evaluate import number
@@ -30,6 +32,7 @@ def compute(
     whose record is gone nothing is known. A ring gives its present, less the own transaction and what this call added after it.
 
     Args:
+        features: What to compute.
         transactions: The batch, in the order of its touch.
         records: What ``records`` returned for it.
         standings: How each one stands after the touch.
@@ -43,22 +46,27 @@ def compute(
     if not batch:
         return np.empty((0, len(features.names)), np.float32)
     rows = RowColumns(transactions, records, values)
-    logs = set(features.logs)
     for kind, columns in features.aggregates.items():
-        bodies = [body for _, body in columns]
-        pasts = (
-            LogPasts(features, kind, bodies, records, standings, states.logs[kind], rows)
-            if kind in logs
-            else RingPasts(features, kind, records, standings, states.rings[kind])
-        )
+        answers = _answers(features, kind, rows, standings, states)
         for column, body in columns:
             feature = features.features[column]
-            answer, known = pasts.answer(body)
-            values[feature.name] = np.where(known, answer, feature.default).astype(np.float32)
+            found, known = answers(body)
+            values[feature.name] = np.where(known, found, feature.default).astype(np.float32)
     for column in features.order:
         feature = features.features[column]
         if isinstance(feature.body, Aggregate):
             raise TypeError("the order lists expressions only")
-        found = number(feature.body, rows, batch)
-        values[feature.name] = np.where(np.isnan(found), feature.default, found).astype(np.float32)
+        computed = number(feature.body, rows, batch)
+        values[feature.name] = np.where(np.isnan(computed), feature.default, computed).astype(np.float32)
     return np.ascontiguousarray(np.stack([values[name] for name in features.names], axis=1))
+
+
+def _answers(
+    features: FeatureSet, kind: str, rows: RowColumns, standings: Sequence[Standing], states: States
+) -> Callable[[Aggregate], Answer]:
+    """
+    Lay out the pasts of one kind of entity, and return what answers for them.
+    """
+    if kind in states.logs:
+        return partial(answer, LogPasts(features, kind, rows, standings, states.logs[kind]))
+    return RingPasts(features, kind, rows.records, standings, states.rings[kind]).answer

@@ -90,3 +90,10 @@ def _after_stray(source: str, place: int) -> int:
         return place + 1
     end = source.find("\n", place)
     return len(source) if end < 0 else end
+
+
+def seconds(duration: str) -> int:
+    """
+    Return the seconds of a duration as it is written, such as ``24h``.
+    """
+    return int(duration[:-1]) * SECONDS[duration[-1]]

@@ -6,33 +6,26 @@ a class by its age (the classes lie between the edges of all windows of that ent
 bytes. Sums of amounts are sums of integers below 2^53 and therefore exact in any order.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.features.columns import EventColumns, RowColumns
-from fraudstream.features.definitions import FRAUD_FLAG, PLACE, FeatureSet
+from fraudstream.features.definitions import FRAUD_FLAG, FeatureSet
 from fraudstream.features.evaluate import holds
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
 from fraudstream.features.syntax import Aggregate
-from fraudstream.features.words import position
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
-#: The values of one feature, and where there are any.
-Answer = tuple[Floats, Mask]
 
 _HASH_BYTES = 8
 #: Bits of an event's place, an amount and a class in packed sort keys; a batch holds far fewer than 2^24 events.
-_PLACE_BITS, _AMOUNT_BITS, _CLASS_BITS = 24, 40, 8
-#: Mean radius of the earth in kilometres (IUGG 1980).
-_EARTH_KM = 6_371.0088
-#: Shortest time between two places, in seconds: places are cells of some hundred metres, neighbours prove nothing.
-_SHORTEST_S = 60.0
+PLACE_BITS, _AMOUNT_BITS, _CLASS_BITS = 24, 40, 8
 
 
 def prefix_bytes(log: bytes, record_hash: bytes, size: int) -> int:
@@ -51,15 +44,9 @@ class LogPasts:
     """
 
     def __init__(
-        self,
-        features: FeatureSet,
-        kind: str,
-        aggregates: Sequence[Aggregate],
-        records: Records,
-        standings: Sequence[Standing],
-        logs: Sequence[bytes],
-        rows: RowColumns,
+        self, features: FeatureSet, kind: str, rows: RowColumns, standings: Sequence[Standing], logs: Sequence[bytes]
     ) -> None:
+        records = rows.records
         size = features.record_size
         # Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
         before = [
@@ -78,7 +65,9 @@ class LogPasts:
         self.present: Mask = np.array([entity is not None for entity in records.entities[kind]], np.bool_)
         self.now: Ints = records.occurred_s
         self.current: Records = records
-        self.edges = sorted({0, *(edge for one in aggregates for edge in (one.delayed_s, _end(one)) if edge is not None)})
+        self.edges = sorted(
+            {0, *(edge for _, one in features.aggregates[kind] for edge in (one.delayed_s, _end(one)) if edge is not None)}
+        )
         self._selections: dict[object, Selection] = {}
 
     @cached_property
@@ -107,7 +96,7 @@ class LogPasts:
         """
         A number per event that grows with event time, then with arrival.
         """
-        return self.time << _PLACE_BITS | np.arange(len(self.table))
+        return self.time << PLACE_BITS | np.arange(len(self.table))
 
     @cached_property
     def classes(self) -> NDArray[np.uint8]:
@@ -129,13 +118,11 @@ class LogPasts:
             found = self._selections[one.selection] = Selection(self, one)
         return found
 
-    def answer(self, one: Aggregate) -> Answer:
+    def window(self, one: Aggregate) -> "Window":
         """
-        Return the values of an aggregate: shape (batch,), and where it has anything to say.
+        Return the events in an aggregate's window.
         """
-        selection = self.selection(one)
-        window = selection.window(self.edges.index(one.delayed_s), self._end_class(one))
-        return _ANSWERS[one.function](window, one)
+        return self.selection(one).window(self.edges.index(one.delayed_s), self._end_class(one))
 
     def _end_class(self, one: Aggregate) -> int:
         end = _end(one)
@@ -274,169 +261,3 @@ class Window:
         Return per row the order of the newest event under a mask, -1 where there is none.
         """
         return np.maximum.reduceat(np.where(mask, self.pasts.order, -1), self.pasts.starts)
-
-
-def _count(window: Window, _: Aggregate) -> Answer:
-    return window.count, window.known
-
-
-def _sum(window: Window, _: Aggregate) -> Answer:
-    return window.sum, window.known
-
-
-def _avg(window: Window, _: Aggregate) -> Answer:
-    return window.shared(window.sum), window.known
-
-
-def _min(window: Window, _: Aggregate) -> Answer:
-    masked = np.where(window.inside, window.pasts.amount, np.inf)
-    return np.minimum.reduceat(masked, window.pasts.starts), window.known
-
-
-def _max(window: Window, _: Aggregate) -> Answer:
-    masked = np.where(window.inside, window.pasts.amount, -np.inf)
-    return np.maximum.reduceat(masked, window.pasts.starts), window.known
-
-
-def _stddev(window: Window, _: Aggregate) -> Answer:
-    """
-    Return the standard deviation of the population, in two passes: the mean first, then the squares of what is left.
-    """
-    mean = window.shared(window.sum)
-    chosen = np.flatnonzero(window.inside)
-    row = window.pasts.row[chosen]
-    left = window.pasts.amount[chosen] - mean[row]
-    # One by one in the order of arrival, whatever else is in the batch: the last bit depends on it.
-    squares = np.bincount(row, left * left, minlength=window.pasts.rows)
-    return np.sqrt(window.shared(squares.astype(np.float64))), window.known
-
-
-def _median(window: Window, _: Aggregate) -> Answer:
-    return window.median, window.known
-
-
-def _ratio_to_baseline(window: Window, _: Aggregate) -> Answer:
-    usable = window.known & (window.median > 0)
-    return window.pasts.current.amounts / np.where(usable, window.median, 1.0), usable
-
-
-def _rank(window: Window, _: Aggregate) -> Answer:
-    """
-    Return the share of the window's amounts that are smaller than the transaction's own.
-    """
-    smaller = window.pasts.amount < np.repeat(window.pasts.current.amounts, window.pasts.lengths)
-    return window.shared(window.counted(window.inside & smaller)), window.known
-
-
-def _distinct(window: Window, one: Aggregate) -> Answer:
-    row, classes = window.selection.youngest(one.argument, window.start)
-    return np.bincount(row[classes <= window.end], minlength=window.pasts.rows).astype(np.float64), window.known
-
-
-def _is_new(window: Window, one: Aggregate) -> Answer:
-    theirs = window.pasts.events.field(one.argument, current=False)
-    ours = window.pasts.events.field(one.argument, current=True)
-    before = window.counted(window.inside & (theirs == ours))
-    own = window.pasts.current.table[one.argument] != 0
-    return (before == 0).astype(np.float64), own & window.known
-
-
-def _time_since_last(window: Window, _: Aggregate) -> Answer:
-    newest = np.maximum.reduceat(np.where(window.inside, window.pasts.time, -1), window.pasts.starts)
-    return (window.pasts.now - newest).astype(np.float64), window.known
-
-
-def _first_seen(window: Window, _: Aggregate) -> Answer:
-    oldest = np.minimum.reduceat(np.where(window.inside, window.pasts.time, np.iinfo(np.int64).max), window.pasts.starts)
-    known = window.known
-    return np.where(known, window.pasts.now - oldest, 0).astype(np.float64), known
-
-
-def _speed_kmh(window: Window, _: Aggregate) -> Answer:
-    """
-    Return the speed from the newest known place to the transaction's own, by the haversine formula.
-
-    References:
-        Sinnott 1984, "Virtues of the haversine", Sky and Telescope 68.
-    """
-    cells = window.pasts.table[PLACE]
-    newest = window.newest(window.inside & (cells != 0))
-    own = window.pasts.current.table[PLACE]
-    known = (newest >= 0) & (own != 0)
-    place = np.where(known, newest & (1 << _PLACE_BITS) - 1, 0)
-    distance = haversine_km(np.ascontiguousarray(cells[place]), np.ascontiguousarray(own))
-    elapsed = np.maximum((window.pasts.now - window.pasts.time[place]).astype(np.float64), _SHORTEST_S)
-    return distance / (elapsed / 3_600.0), known
-
-
-def haversine_km(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> Floats:
-    """
-    Return the distance between the centres of cells in kilometres.
-    """
-    north, east = position(one)
-    own_north, own_east = position(other)
-    half = np.sin((own_north - north) / 2) ** 2 + np.cos(north) * np.cos(own_north) * np.sin((own_east - east) / 2) ** 2
-    return np.asarray(2 * _EARTH_KM * np.arcsin(np.sqrt(np.minimum(half, 1.0))))
-
-
-def _fraud_count(window: Window, _: Aggregate) -> Answer:
-    return window.frauds, window.known
-
-
-def _fraud_rate(window: Window, _: Aggregate) -> Answer:
-    return window.shared(window.frauds), window.known
-
-
-def _last_label(window: Window, _: Aggregate) -> Answer:
-    newest = window.newest(window.inside)
-    place = np.where(newest >= 0, newest & (1 << _PLACE_BITS) - 1, 0)
-    return window.pasts.fraud[place].astype(np.float64), window.known
-
-
-def _time_since_fraud(window: Window, _: Aggregate) -> Answer:
-    newest = window.newest(window.inside & window.pasts.fraud)
-    return (window.pasts.now - (newest >> _PLACE_BITS)).astype(np.float64), newest >= 0
-
-
-def _since(window: Window, order: Ints) -> Floats:
-    """
-    Count the window's events that are newer than an order, per row.
-    """
-    newer = window.inside & (window.pasts.order > order[window.pasts.row])
-    return np.bincount(window.pasts.row[newer], minlength=window.pasts.rows).astype(np.float64)
-
-
-def _clean_since_fraud(window: Window, _: Aggregate) -> Answer:
-    newest = window.newest(window.inside & window.pasts.fraud)
-    return _since(window, newest), newest >= 0
-
-
-def _run_length(window: Window, one: Aggregate) -> Answer:
-    label, known = _last_label(window, one)
-    other = window.pasts.fraud != (label[window.pasts.row] != 0)
-    return _since(window, window.newest(window.inside & other)), known
-
-
-_ANSWERS: dict[str, Callable[[Window, Aggregate], Answer]] = {
-    "count": _count,
-    "sum": _sum,
-    "avg": _avg,
-    "min": _min,
-    "max": _max,
-    "stddev": _stddev,
-    "median": _median,
-    "distinct": _distinct,
-    "is_new": _is_new,
-    "first_seen": _first_seen,
-    "last_seen": _time_since_last,
-    "time_since_last": _time_since_last,
-    "ratio_to_baseline": _ratio_to_baseline,
-    "rank": _rank,
-    "speed_kmh": _speed_kmh,
-    "fraud_count": _fraud_count,
-    "fraud_rate": _fraud_rate,
-    "last_label": _last_label,
-    "time_since_fraud": _time_since_fraud,
-    "clean_since_fraud": _clean_since_fraud,
-    "run_length": _run_length,
-}

@@ -1,5 +1,5 @@
 """
-Entity states in this process's memory, moved exactly as the script ``touch`` moves them in Redis: for replay, training and tests.
+Entity states in memory, moved exactly as the script ``touch`` moves them in Redis: for replay, training and tests.
 """
 
 import struct
@@ -68,7 +68,7 @@ class MemoryEntityStore:
 
     def set_labels(self, records: Records, frauds: Sequence[bool]) -> None:
         """
-        Note what became known of each transaction: in the record's flags and, for a fraud, in the bucket while that is still there.
+        Note what became known of each transaction: in the record's flags and, for a fraud, in the bucket while it is there.
 
         The flags may be set twice, the count of a bucket may not: call once per label.
         """

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.features.aggregates import Answer
 from fraudstream.features.definitions import SLOT, FeatureSet
-from fraudstream.features.logs import Answer, Floats, Ints, Mask
+from fraudstream.features.logs import Floats, Ints, Mask
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
 from fraudstream.features.syntax import Aggregate

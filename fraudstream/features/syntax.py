@@ -129,7 +129,7 @@ class Aggregate:
         return self.entity, where, self.same, self.including_current
 
 
-def canonical(node: Expression | Aggregate) -> str:
+def canonical(node: Expression | Aggregate) -> str:  # noqa: PLR0911 - one per kind of node
     """
     Return the one spelling of a definition: equal text means equal values, whatever the layout of the file.
     """

@@ -19,14 +19,14 @@ _KNOWN_SINCE: Mapping[str, Mapping[str, int]] = {"outcome": OUTCOMES, "label": L
 @dataclass(frozen=True, slots=True)
 class Scope:
     """
-    What an expression may name: types of the features already checked, and whether plain fields are those of a past transaction.
+    What an expression may name: the features already checked, by type, and in the ``past`` the fields of a past transaction.
     """
 
     features: Mapping[str, str]
     past: bool = False
 
 
-def typed(node: Expression, scope: Scope, problems: list[Problem]) -> tuple[Expression, str]:
+def typed(node: Expression, scope: Scope, problems: list[Problem]) -> tuple[Expression, str]:  # noqa: PLR0911
     """
     Return the node with every word coded, and its type; ``any`` after a problem, so that one mistake is told once.
     """

@@ -14,7 +14,7 @@ from fraudstream.features.syntax import Aggregate
 from tests.unit.features.oracle import Oracle
 from tests.unit.features.streams import a_transaction, calls, definitions, transactions
 
-_SETTINGS = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+_SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def _same_bits(found, expected, features, told):
