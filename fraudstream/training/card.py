@@ -5,10 +5,13 @@ References:
     Mitchell et al. 2019, Model cards for model reporting.
 """
 
+from pathlib import Path
+
 from fraudstream.scoring.manifest import Interval
 from fraudstream.training.evaluate import Evaluation
 from fraudstream.training.train import TrainedModel
 
+CARD_FILE = "README.md"
 #: What every model of this kind cannot do.
 _LIMITS = (
     "It knows the kinds of fraud that its history has. Fraud that looks like the owner's own payments is found by chance only.",
@@ -18,6 +21,13 @@ _LIMITS = (
 )
 #: Features listed by how much they move the score; the rest moves little.
 _LISTED = 15
+
+
+def write_card(trained: TrainedModel, folder: Path) -> None:
+    """
+    Write the card into a model's folder.
+    """
+    (folder / CARD_FILE).write_text(card(trained), encoding="utf-8")
 
 
 def card(trained: TrainedModel) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fraudstream.features.load import load_features
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.synthetic import SyntheticPlan, demo_plan, generate, training_plan
-from fraudstream.training.card import card
+from fraudstream.training.card import write_card
 from fraudstream.training.dataset import Progress, Split, silent
 from fraudstream.training.train import Ensemble, Source, TrainedModel, TrainingPlan, train
 
@@ -19,7 +19,6 @@ SEEDS = tuple(range(1, 10))
 UNSEEN_SEED = 11
 #: 2025-03-03 00:00:00 UTC: the unseen world ends at a fixed time, so that the card comes out the same.
 _UNSEEN_END_MS = 1_740_960_000_000
-CARD_FILE = "README.md"
 #: Six weeks of each world, cut so that eleven days are left to measure on.
 _TRANSACTIONS, _DAYS = 90_000, 42
 _SPLIT = Split(warm_up_days=4, train_days=20, calibrate_share=0.2, delay_days=7)
@@ -54,7 +53,7 @@ def train_shipped(
     plan = shipped_plan(features.read_text(encoding="utf-8"), features.name, seeds=seeds, ensemble=ensemble)
     trained = train(plan, progress)
     trained.write(output)
-    (output / CARD_FILE).write_text(card(trained), encoding="utf-8")
+    write_card(trained, output)
     return trained
 
 

@@ -19,6 +19,7 @@ from fraudstream.scoring.manifest import Calibration
 from fraudstream.training.card import card
 from fraudstream.training.dataset import DAY_MS, Dataset, Split, build, join
 from fraudstream.training.export import export
+from fraudstream.training.history import train_on_history
 from fraudstream.training.train import MAX_PARITY, Ensemble, Source, TrainedModel, TrainingPlan, fit, train
 
 DEFINITIONS = """
@@ -188,3 +189,23 @@ def test_export_refuses_an_ensemble_that_it_cannot_carry() -> None:
 
     with pytest.raises(ValueError, match=r"train binary:logistic with 0\.5"):
         export(booster, Calibration(slope=1.0, intercept=0.0))
+
+
+def test_own_history_trains_a_model_of_its_own(tmp_path: Path) -> None:
+    definitions, history = tmp_path / "my.features", tmp_path / "history.jsonl"
+    definitions.write_text(DEFINITIONS)
+    rows = [{**msgspec.json.decode(row.body), "is_fraud": row.fraud} for row in generate(a_world(8))]
+    history.write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
+
+    trained = train_on_history(
+        [history],
+        definitions,
+        tmp_path / "model",
+        split=Split(warm_up_days=2, train_days=8, delay_days=5),
+        ensemble=SMALL,
+    )
+
+    model = load_model(tmp_path / "model", trained.plan.features.names)
+    assert model.version == "own-1"
+    assert trained.held_out.average_precision.value > 3 * trained.held_out.frauds / trained.held_out.rows
+    assert "history.jsonl" in (tmp_path / "model" / "README.md").read_text()
