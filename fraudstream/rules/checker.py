@@ -7,8 +7,9 @@ from decimal import Decimal
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.rules.functions import FUNCTIONS, Values
+from fraudstream.rules.instants import instant_ms
 from fraudstream.rules.lists import read_network
-from fraudstream.rules.parser import MAX_DEPTH
+from fraudstream.rules.parser import MAX_DEPTH, number_value
 from fraudstream.rules.plan import (
     Always,
     And,
@@ -37,7 +38,6 @@ from fraudstream.rules.plan import (
     size,
 )
 from fraudstream.rules.problems import Problem, Refused, did_you_mean
-from fraudstream.rules.statements import instant_ms, number_value
 from fraudstream.rules.syntax import (
     Arithmetic,
     Between,
@@ -244,13 +244,14 @@ def _refused(node: Node, message: str, hint: str = "") -> Refused:
 
 def _chain(op: str, terms: list[Truth]) -> Truth:
     """
-    Flatten a chain of one connective and put cheap terms first; neither changes the answer.
+    Flatten a chain of one connective, drop repeated terms, put cheap ones first; none of it changes the answer.
     """
     kind: type[And | Or] = And if op == "and" else Or
     flat: list[Truth] = []
     for term in terms:
         flat.extend(term.operands if isinstance(term, And | Or) and type(term) is kind else (term,))
-    return kind(tuple(sorted(flat, key=cost)))
+    once = tuple(sorted(dict.fromkeys(flat), key=cost))
+    return kind(once) if len(once) > 1 else once[0]
 
 
 def _number(node: NumberLiteral) -> Value:

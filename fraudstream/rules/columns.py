@@ -24,6 +24,13 @@ def _bools(answers: Iterable[bool]) -> NDArray[np.bool_]:
     return np.frombuffer(bytes(answers), np.bool_)
 
 
+def _without_infinities(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    infinite = np.isinf(values)
+    if infinite.any():
+        values[infinite] = _NAN
+    return values
+
+
 class Texts:
     """
     The texts of a batch: ``values`` are the rows (None where missing) or, with ``codes``, the distinct ones and where each row
@@ -43,7 +50,7 @@ class Texts:
         """
         Keep each distinct value once.
         """
-        index = {value: code for code, value in enumerate(dict.fromkeys(rows))}
+        index = {value: code for code, value in enumerate(set(rows))}
         found = [index[value] for value in rows]
         # A row of bytes is the quickest way from Python numbers to an array.
         codes = np.frombuffer(bytes(found), np.uint8) if len(index) <= 256 else np.array(found, np.intp)
@@ -91,27 +98,29 @@ class Texts:
 
 class Batch:
     """
-    One batch on its way through a rule set. ``memo`` holds what several rules share, by slot.
+    One batch on its way through a rule set.
+
+    ``memo`` holds what several rules share, by slot. ``features`` is the matrix on its side, shape (columns, batch), widened to
+    float64, infinities taken as missing (NaN).
     """
 
-    __slots__ = ("_features", "_numbers", "_scale", "_texts", "memo", "size", "transactions")
+    __slots__ = ("_numbers", "_scale", "_texts", "features", "memo", "size", "transactions")
 
     def __init__(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32], slots: int) -> None:
         self.transactions = transactions
         self.size = len(transactions)
         self.memo: list[Any] = [None] * slots
         # Column by column in memory, and wide enough that a threshold written in decimals means the same everywhere.
-        self._features = np.array(matrix.T, dtype=np.float64, order="C")
-        self._features[np.isinf(self._features)] = _NAN
+        self.features = _without_infinities(np.array(matrix.T, dtype=np.float64, order="C"))
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._texts: dict[str, Texts] = {}
         self._scale: Floats | None = None
 
     def feature(self, column: int) -> NDArray[np.float64]:
         """
-        Return one column of the feature matrix, widened, infinities taken as missing.
+        Return one column of the feature matrix.
         """
-        values: NDArray[np.float64] = self._features[column]
+        values: NDArray[np.float64] = self.features[column]
         return values
 
     def number(self, name: str) -> NDArray[np.float64]:
@@ -122,8 +131,7 @@ class Batch:
         if column is None:
             # numpy reads None as NaN here.
             column = np.array(NUMBER_COLUMNS[name](self.transactions), dtype=np.float64)
-            column[np.isinf(column)] = _NAN
-            self._numbers[name] = column
+            self._numbers[name] = _without_infinities(column)
         return column
 
     def text(self, name: str) -> Texts:

@@ -9,11 +9,12 @@ from typing import Any
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.instants import instant_ms
 from fraudstream.rules.lists import ListContents
+from fraudstream.rules.parser import number_value
 from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
 from fraudstream.rules.row import Row, build_row
 from fraudstream.rules.rule import Rule
-from fraudstream.rules.statements import instant_ms, number_value
 from fraudstream.rules.syntax import BoolLiteral, GivenValue, NumberLiteral, OnMissing, RuleTest, TextLiteral
 from fraudstream.rules.vocabulary import Attribute, Kind
 

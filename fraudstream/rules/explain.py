@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from fraudstream.domain.currency import format_minor
 from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.instants import moment_text
 from fraudstream.rules.lexer import Token, TokenKind
 from fraudstream.rules.lists import email_domain, read_address
-from fraudstream.rules.statements import moment_text
 from fraudstream.rules.syntax import Arithmetic as WrittenArithmetic
 from fraudstream.rules.syntax import Attribute as Written
 from fraudstream.rules.syntax import (

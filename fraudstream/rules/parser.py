@@ -3,6 +3,7 @@ Expressions by precedence climbing (Pratt): or, and, not, comparison, sum, produ
 """
 
 from collections.abc import Callable
+from decimal import Decimal
 
 import msgspec
 
@@ -97,6 +98,16 @@ def parse_number(cursor: Cursor) -> NumberLiteral:
             raise cursor.refused(f"unknown currency {following.text!r}", tuple(EXPONENTS))
         unit = cursor.take().text
     return NumberLiteral(at=token.at, end=cursor.end, digits=token.text, unit=unit)
+
+
+def number_value(literal: NumberLiteral) -> float:
+    """
+    Return a number without currency: percentages as shares, spans of time in seconds.
+    """
+    value = Decimal(literal.digits)
+    if literal.unit == "%":
+        value /= 100
+    return float(value * UNITS.get(literal.unit, 1))
 
 
 class _ExpressionParser:

@@ -3,23 +3,19 @@ Whole rules: the head, the condition, and the clauses that follow it.
 """
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any
 
-import msgspec
-
 from fraudstream.domain.evidence import Action
 from fraudstream.rules.cursor import Cursor
+from fraudstream.rules.given import parse_test
+from fraudstream.rules.instants import instant_ms
 from fraudstream.rules.lexer import Token, TokenKind
-from fraudstream.rules.parser import UNITS, WORDS, parse_expression, parse_literal, parse_number
+from fraudstream.rules.parser import WORDS, parse_expression, parse_number
 from fraudstream.rules.problems import Problem, Problems, Refused
 from fraudstream.rules.syntax import (
     Expression,
-    GivenList,
-    GivenValue,
-    NumberLiteral,
     OnMissing,
     Rollout,
     RuleStatement,
@@ -43,7 +39,6 @@ _ACTIONS = {
     "score": Action.SCORE,
 }
 _HEADS = ("rule", "shadow", "score")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_rules(tokens: list[Token], text: str, problems: Problems) -> list[RuleStatement]:
@@ -71,26 +66,6 @@ def _skip_to_next_rule(cursor: Cursor, begin: Token) -> None:
         cursor.take()
     while cursor.token.kind is not TokenKind.END and not cursor.token.is_name("rule", "shadow"):
         cursor.take()
-
-
-def instant_ms(text: str) -> int | None:
-    """
-    Return a date, or RFC 3339 time (UTC where it names no offset), in milliseconds since 1970; None when it is neither.
-    """
-    try:
-        moment = msgspec.convert(text if len(text) > 10 else f"{text}T00:00:00Z", datetime)
-    except msgspec.ValidationError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return int((moment - _EPOCH).total_seconds() * 1000)
-
-
-def moment_text(at_ms: int) -> str:
-    """
-    Write milliseconds since 1970 as RFC 3339, whole seconds, UTC.
-    """
-    return f"{_EPOCH + timedelta(seconds=at_ms // 1000):%Y-%m-%dT%H:%M:%SZ}"
 
 
 class _StatementParser:
@@ -185,7 +160,7 @@ class _StatementParser:
             token = self._cursor.token
             if token.is_name("test"):
                 self._cursor.take()
-                self._tests.append(self._test(token))
+                self._tests.append(parse_test(self._cursor, token))
                 continue
             if token.kind is not TokenKind.NAME or token.text not in self._reader:
                 self._refuse_clause()
@@ -268,56 +243,3 @@ class _StatementParser:
         if number.unit:
             raise self._cursor.refused_at(number.at, number.end, f"{what} takes a number without a unit")
         return Decimal(number.digits)
-
-    def _test(self, head: Token) -> RuleTest:
-        expectation = self._cursor.accept("hit", "miss")
-        if expectation is None:
-            raise self._cursor.refused(f"expected hit or miss after test, found {self._cursor.found()}", ("hit", "miss"))
-        self._cursor.expect("{", "and the transaction of the test")
-        values: list[GivenValue] = []
-        lists: list[GivenList] = []
-        while not self._cursor.token.is_symbol("}"):
-            if self._cursor.token.kind is TokenKind.LIST:
-                lists.append(self._given_list())
-            else:
-                values.append(self._given_value())
-            if self._cursor.accept(",") is None:
-                break
-        self._cursor.expect("}", "to close the test")
-        hit = expectation.text == "hit"
-        return RuleTest(at=head.at, end=self._cursor.end, hit=hit, values=tuple(values), lists=tuple(lists))
-
-    def _given_value(self) -> GivenValue:
-        token = self._cursor.token
-        # ``amount:1,`` has a lone colon; ``:amount: 1`` is what people write after a rule.
-        if token.kind not in (TokenKind.NAME, TokenKind.ATTRIBUTE):
-            raise self._cursor.refused(f"expected the name of a field or feature, found {self._cursor.found()}")
-        self._cursor.take()
-        if token.kind is TokenKind.NAME:
-            self._cursor.expect(":", f"after {token.text}")
-        if self._cursor.accept("null"):
-            return GivenValue(at=token.at, end=token.end, name=token.text, value=None)
-        value = parse_literal(self._cursor)
-        return GivenValue(at=token.at, end=value.end, name=token.text, value=value)
-
-    def _given_list(self) -> GivenList:
-        token = self._cursor.take()
-        self._cursor.expect(":", f"after @{token.text}")
-        self._cursor.expect("(", "and the entries of the list")
-        entries: list[str] = []
-        while not self._cursor.token.is_symbol(")"):
-            entries.append(self._cursor.expect_kind(TokenKind.STRING, "an entry of the list, a string").text)
-            if self._cursor.accept(",") is None:
-                break
-        self._cursor.expect(")", "after the last entry")
-        return GivenList(at=token.at, end=self._cursor.end, name=token.text, entries=tuple(entries))
-
-
-def number_value(literal: NumberLiteral) -> float:
-    """
-    Return a number without currency: percentages as shares, spans of time in seconds.
-    """
-    value = Decimal(literal.digits)
-    if literal.unit == "%":
-        value /= 100
-    return float(value * UNITS.get(literal.unit, 1))

@@ -5,13 +5,14 @@ The evaluator of the road: conditions over a whole batch, as two bitmaps (is tru
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
-from operator import and_, eq, ge, gt, le, lt, or_
+from operator import or_
 from typing import Any, assert_never
 
 import numpy as np
 
 from fraudstream.rules.columns import Batch, Floats, Mask, Texts
 from fraudstream.rules.lists import ListContents, Networks, email_domain, read_network
+from fraudstream.rules.masks import COMPARE, OPPOSITE, Masks, Thresholds, all_of, any_of, remembered
 from fraudstream.rules.matching import text_test
 from fraudstream.rules.plan import (
     Always,
@@ -45,25 +46,8 @@ from fraudstream.rules.plan import (
 )
 from fraudstream.rules.vector_numbers import CALCULATIONS, CALLS
 
-Masks = Callable[[Batch], Mask]
 Numbers = Callable[[Batch], Floats]
 TextsOf = Callable[[Batch], Texts]
-
-#: From this cost on (about microseconds for 256 rows) a term of a chain is skipped when no row can still need it.
-COSTLY = 15
-
-#: Operators, not the functions of numpy: with a lone number on the right they take two thirds of the time.
-_COMPARE: dict[str, Callable[[Any, Any], Mask]] = {
-    "=": eq,
-    "<": lt,
-    "<=": le,
-    ">": gt,
-    ">=": ge,
-    # Not ``!=``, which takes NaN for different: unknown is neither.
-    "!=": lambda left, right: (left < right) | (left > right),
-}
-#: What is true exactly where the other is false; both are false where either side is NaN.
-_OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
 class Condition:
@@ -107,6 +91,7 @@ class _Builder:
         self._built: dict[tuple[str, Plan], Callable[[Batch], Any]] = {}
         self.asked: Counter[tuple[str, Plan]] = Counter()
         self.slots = 0
+        self._thresholds: dict[str, Thresholds] = {}
 
     def condition(self, node: Truth, *, doubtful: bool) -> Condition:
         return Condition(self.truth(node), self.falsity(node) if doubtful else None)
@@ -129,8 +114,8 @@ class _Builder:
         built = self._built.get(key)
         if built is None:
             built = make()
-            if self._counts[key] > 1 and not isinstance(node, Feature | NumberField | TextField | Constant):
-                built = _remembered(built, self.slots)
+            if self._counts[key] > 1 and not _at_hand(node):
+                built = remembered(built, self.slots)
                 self.slots += 1
             self._built[key] = built
         return built
@@ -163,9 +148,9 @@ class _Builder:
             case Not():
                 return self.falsity(node.operand)
             case And():
-                return _all([(self.truth(term), cost(term)) for term in node.operands])
+                return all_of([(self.truth(term), cost(term)) for term in node.operands])
             case Or():
-                return _any([self.truth(term) for term in node.operands])
+                return any_of([self.truth(term) for term in node.operands])
             case _:
                 assert_never(node)
 
@@ -175,7 +160,7 @@ class _Builder:
                 answer = np.bool_(not node.value)
                 return lambda _: answer
             case Compare():
-                return self._compare(_OPPOSITE[node.op], node)
+                return self._compare(OPPOSITE[node.op], node)
             case NumberIn():
                 truth, value = self.truth(node), self.number(node.value)
                 return lambda batch: ~(truth(batch) | np.isnan(value(batch)))
@@ -194,19 +179,27 @@ class _Builder:
             case Not():
                 return self.truth(node.operand)
             case And():
-                return _any([self.falsity(term) for term in node.operands])
+                return any_of([self.falsity(term) for term in node.operands])
             case Or():
-                return _all([(self.falsity(term), cost(term)) for term in node.operands])
+                return all_of([(self.falsity(term), cost(term)) for term in node.operands])
             case _:
                 assert_never(node)
 
     def _compare(self, op: str, node: Compare) -> Masks:
-        compare, left = _COMPARE[op], self.number(node.left)
+        if isinstance(node.left, Feature) and isinstance(node.right, Constant):
+            return self._threshold(op, node.left.column, node.right.value)
+        compare, left = COMPARE[op], self.number(node.left)
         if isinstance(node.right, Constant) and not isinstance(node.left, Constant):
             threshold = node.right.value
             return lambda batch: compare(left(batch), threshold)
         right = self.number(node.right)
         return lambda batch: compare(left(batch), right(batch))
+
+    def _threshold(self, op: str, column: int, threshold: float) -> Masks:
+        if op not in self._thresholds:
+            self._thresholds[op] = Thresholds(op, self.slots)
+            self.slots += 1
+        return self._thresholds[op].add(column, threshold)
 
     def _number_in(self, node: NumberIn) -> Masks:
         value, members = self.number(node.value), node.members
@@ -293,45 +286,13 @@ class _Builder:
                 assert_never(node)
 
 
-def _remembered(compute: Callable[[Batch], Any], slot: int) -> Callable[[Batch], Any]:
-    def recall(batch: Batch) -> Any:
-        found = batch.memo[slot]
-        if found is None:
-            found = batch.memo[slot] = compute(batch)
-        return found
-
-    return recall
-
-
-def _all(terms: list[tuple[Masks, int]]) -> Masks:
-    cheap = [term for term, price in terms if price < COSTLY]
-    costly = [term for term, price in terms if price >= COSTLY]
-    if not costly:
-        return _joined(cheap, and_)
-    first = _joined(cheap, and_) if cheap else costly.pop(0)
-
-    def every(batch: Batch) -> Mask:
-        mask = first(batch)
-        for term in costly:
-            if not mask.any():
-                return mask
-            mask = mask & term(batch)
-        return mask
-
-    return every
-
-
-def _any(terms: list[Masks]) -> Masks:
-    return _joined(terms, or_)
-
-
-def _joined(terms: list[Masks], join: Callable[[Mask, Mask], Mask]) -> Masks:
-    if len(terms) == 1:
-        return terms[0]
-    if len(terms) == 2:
-        one, other = terms
-        return lambda batch: join(one(batch), other(batch))
-    return lambda batch: reduce(join, [term(batch) for term in terms])
+def _at_hand(node: Plan) -> bool:
+    """
+    Say whether the batch itself remembers the answer.
+    """
+    if isinstance(node, Compare):
+        return isinstance(node.left, Feature) and isinstance(node.right, Constant)
+    return isinstance(node, Feature | NumberField | TextField | Constant)
 
 
 def _known_only(test: Callable[[str], bool]) -> Callable[[str | None], bool]:

@@ -8,6 +8,7 @@ import pytest
 from fraudstream.domain.evidence import Action
 from fraudstream.rules.lists import ListContents
 from fraudstream.rules.load import load_rules
+from fraudstream.rules.masks import TOGETHER_ROWS
 from tests.support.builders import a_transaction
 
 FEATURES = ("count", "mean_minor", "place")
@@ -275,3 +276,16 @@ def test_the_answer_of_a_row_does_not_depend_on_its_neighbours():
     together = rules.evaluate(transactions, matrix)
 
     assert together == [rules.evaluate([one], matrix[at : at + 1])[0] for at, one in enumerate(transactions)]
+
+
+def test_a_large_batch_says_what_small_ones_say():
+    source = "rule a block if :count: > 2 and :place: <= 5\nrule b review if not :count: >= 3 or :count: > 2 on_missing fire"
+    rules = load_rules(source, features=FEATURES)
+    transactions = [a_transaction() for _ in range(TOGETHER_ROWS + 1)]
+    matrix = np.random.default_rng(1).choice([0.0, 2.0, 3.0, 5.0, 6.0, np.nan], (len(transactions), 3)).astype(np.float32)
+
+    large = rules.evaluate(transactions, matrix)
+
+    assert large == [
+        row for at in range(0, len(large), 500) for row in rules.evaluate(transactions[at : at + 500], matrix[at : at + 500])
+    ]
