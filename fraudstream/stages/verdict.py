@@ -146,7 +146,12 @@ class VerdictRoad:
             ]
             again = await self._complete(rows, prepared)
             early |= {case.delivery.entry_id: 0.0 for case in again}
-        return Handled(done=[letter.entry_id for letter in letters], letters=letters, retry=early)
+        return Handled(
+            settled=[case.delivery.entry_id for case in cases if case.delivery.entry_id not in early],
+            done=[letter.entry_id for letter in letters],
+            letters=letters,
+            retry=early,
+        )
 
     async def give_up(self, delivery: Delivery, error: str) -> Handled:
         """
@@ -264,24 +269,26 @@ class VerdictRoad:
         """
         Note the verdicts, joining those whose other half is there, until none is left open; return the lost ones.
         """
-        lost: list[Case] = []
+        lost: list[Row] = []
         while rows:
             completions = [self._completion(row) for row in rows]
             started = time.perf_counter()
             completed = await self._ledger.complete(completions, prepared)
             self._report.timed("complete", time.perf_counter() - started)
             self._tell(rows, completions, completed)
-            lost += [row.case for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]
+            lost += [row for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]
             rows = await self._judged([self._against(rows[i], other) for i, other in completed.others.items()])
-        return lost
+        return [row.case for row in sorted(lost, key=lambda row: row.index)]
 
     def _against(self, row: Row, other: VerdictRecord) -> Row:
         """
-        Put a row beside the verdict that came first, and on its vector.
+        Put a row beside the verdict that came first, and on its vector; no opinion is none on any vector.
         """
-        if other.vector and row.verdict is not None and (other.vector, other.feature_set) != (row.vector, row.feature_set):
-            return self._from_other(row.case, row.index, other)
-        return msgspec.structs.replace(row, other=other)
+        if not other.vector or (other.vector, other.feature_set) == (row.vector, row.feature_set):
+            return msgspec.structs.replace(row, other=other)
+        if row.verdict is not None and row.verdict.fallback is not None:
+            return msgspec.structs.replace(row, other=other, vector=other.vector, feature_set=other.feature_set)
+        return self._from_other(row.case, row.index, other)
 
     def _completion(self, row: Row) -> Completion:
         assert row.verdict is not None, "a row is judged before it is completed"
