@@ -89,7 +89,7 @@ class ReadyRule:
         try:
             return self.explain(transaction, vector)
         except Exception:  # noqa: BLE001 - a value that cannot be shown must not save anybody from the rule
-            return self.rule.text
+            return "the values cannot be shown"
 
 
 def _answer(rule: Rule, action: Action) -> tuple[_Order, Action, float]:

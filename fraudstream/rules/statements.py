@@ -105,7 +105,8 @@ class _StatementParser:
         action, points = self._action()
         condition = self._condition()
         written = " ".join(self._text[condition.at : condition.end].split())
-        self._clauses["reason"] = written
+        # Not the condition itself: it may name somebody, and a reason goes out with alerts.
+        self._clauses["reason"] = f"score {points:+g}"
         rule_id = "score_" + sha256(f"{points:g} {written}".encode(errors="surrogatepass")).hexdigest()[:8]
         return self._finish(head, rule_id, action, points, condition=condition, shadow=False)
 
