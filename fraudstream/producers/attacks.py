@@ -10,7 +10,8 @@ from fraudstream.producers.ordinary import LOOT
 from fraudstream.producers.places import CITIES
 from fraudstream.producers.plan import HOUR_MS, MINUTE_MS, Scenario
 from fraudstream.producers.population import Ints
-from fraudstream.producers.rows import ROW, Channel, Origin, Payment, Rows, Scene, distance_km
+from fraudstream.producers.rows import ROW, Channel, Origin, Payment, Rows, distance_km
+from fraudstream.producers.scene import Scene
 
 #: Attacks that wrote nothing (their time ran out of the span) before we stop trying.
 _PATIENCE = 10_000

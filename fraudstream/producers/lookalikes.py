@@ -9,7 +9,8 @@ import numpy as np
 from fraudstream.producers.ordinary import LOOT
 from fraudstream.producers.places import category_number
 from fraudstream.producers.plan import HOUR_MS, MINUTE_MS, Scenario
-from fraudstream.producers.rows import Channel, Payment, Rows, Scene
+from fraudstream.producers.rows import Channel, Payment, Rows
+from fraudstream.producers.scene import Scene
 
 
 def lookalike_rows(scene: Scene, count: int) -> Rows:

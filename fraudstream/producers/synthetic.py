@@ -13,7 +13,8 @@ from fraudstream.producers.lookalikes import lookalike_rows
 from fraudstream.producers.ordinary import ordinary_rows
 from fraudstream.producers.plan import ATTACKS, SyntheticPlan, demo_plan, training_plan
 from fraudstream.producers.population import populate
-from fraudstream.producers.rows import Rows, Scene
+from fraudstream.producers.rows import Rows
+from fraudstream.producers.scene import Scene
 
 __all__ = ["SyntheticPlan", "demo_plan", "generate", "training_plan"]
 

@@ -9,8 +9,9 @@ from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.domain.masking import has_card_number
 from fraudstream.domain.transaction import Transaction
+from fraudstream.producers.attack_plans import CardTesting
 from fraudstream.producers.labelled import Labelled
-from fraudstream.producers.plan import ATTACKS, DAY_MS, CardTesting, Scenario
+from fraudstream.producers.plan import ATTACKS, DAY_MS, Scenario
 from fraudstream.producers.synthetic import SyntheticPlan, demo_plan, generate, training_plan
 
 _END_MS = 1_768_478_400_000
