@@ -48,20 +48,18 @@ _AWAY = (
     OSError,
 )
 #: Beginnings of error replies that pass by themselves.
-_PASSING = tuple(
-    [
-        "LOADING",
-        "BUSY",
-        "UNBLOCKED",
-        "MASTERDOWN",
-        "CLUSTERDOWN",
-        "TRYAGAIN",
-        "NOREPLICAS",
-        "MISCONF",
-        "OOM",
-        "READONLY",
-        "NOSCRIPT",
-    ]
+_PASSING = (
+    "LOADING",
+    "BUSY",
+    "UNBLOCKED",
+    "MASTERDOWN",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "NOREPLICAS",
+    "MISCONF",
+    "OOM",
+    "READONLY",
+    "NOSCRIPT",
 )
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import msgspec
 
+from fraudstream.adapters.postgres_account import stored
 from fraudstream.adapters.postgres_migrations import migrate
+from fraudstream.adapters.redis_account import waiting
 from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_stream import plain
-from fraudstream.app.account import stored, waiting
 from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress, settle
 from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
@@ -116,7 +116,7 @@ async def _phase(system: LocalSystem, bodies: Sequence[Labelled], rate_per_s: fl
     wall_s = time.monotonic() - started
     rows = await stored(system.postgres.url, since)
     async with connected(address(system.settings())) as client:
-        lag = sum((await waiting(plain(client), DEMO_GROUPS)).values())
+        lag = sum((await waiting(client, DEMO_GROUPS)).values())
     return Phase(
         wall_s=wall_s, recorded=rows["recorded"], degraded=rows["degraded"], lag_end=lag, latency_ms=rows["latency_ms"]
     )

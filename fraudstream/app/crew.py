@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from fraudstream.adapters.measured_store import MeasuredDecisionStore
 from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
@@ -22,7 +23,7 @@ from fraudstream.app.channels import channels
 from fraudstream.app.connections import address
 from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
 from fraudstream.fleet.hands import Limits
-from fraudstream.fleet.ports import Stage
+from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
@@ -36,6 +37,8 @@ from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import AlertMetrics, GroupReport
 
+#: Batches that the alerter may have under way: over what all its channels together can hold up.
+_ALERTS_IN_HAND = 24
 #: How many times within one decision deadline a healthy worker looks for what is overdue in the other group.
 _LOOKS_PER_DEADLINE = 4
 
@@ -133,7 +136,8 @@ class Crew:
         settings = self._settings
         return Limits(
             batch_entries=settings.batch_entries,
-            batches_in_hand=settings.batches_in_hand,
+            # A channel that hangs holds its own places only; the alerter needs more than all of them together.
+            batches_in_hand=_ALERTS_IN_HAND if group == "alerter" else settings.batches_in_hand,
             # An alert that waits for its channel is handed out again and again; its failures are counted by the stage.
             max_deliveries=MAX_HAND_OUTS if group == "alerter" else settings.max_deliveries,
             block_ms=settings.block_ms,
@@ -159,10 +163,10 @@ class Crew:
         if self._settings.decision_deadline_ms:
             await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
 
-    def _rules_judge(self, rulebook: Rulebook, _report: GroupReport) -> Judge:
+    def _rules_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
         rule_set = load_rule_set(self._settings, rulebook.features)
         self._metrics.know_rules(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
-        return RulesJudge(rule_set)
+        return RulesJudge(rule_set, report)
 
     def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
         model = load_model(locate(self._settings.model_path), rulebook.features.names, feature_set=rulebook.features.id)
@@ -205,11 +209,11 @@ class Crew:
     async def _labels(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:
         return Labels(await self._store())
 
-    async def _store(self) -> PostgresDecisionStore:
+    async def _store(self) -> DecisionStore:
         store = PostgresDecisionStore(self._settings.postgres_url or "")
         await store.open()
         self._stack.push_async_callback(store.close)
-        return store
+        return MeasuredDecisionStore(store, self._metrics)
 
     async def _alerter(self, stream: RedisTransactionStream, _report: GroupReport) -> Stage:
         opened = channels(self._settings)

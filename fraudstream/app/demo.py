@@ -8,15 +8,17 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from fraudstream.adapters.postgres_account import stored
 from fraudstream.adapters.postgres_migrations import migrate
+from fraudstream.adapters.redis_account import waiting
 from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_stream import plain
-from fraudstream.app.account import counted, detection, stored, waiting
+from fraudstream.app.account import detection
 from fraudstream.app.connections import address, intake
 from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
 from fraudstream.domain.errors import TransientError
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.produce import produce
+from fraudstream.telemetry.pages import counted
 
 #: How long nothing may move before the demo says that it is stuck, in seconds.
 _STUCK_S = 60.0
@@ -124,7 +126,6 @@ async def settle(system: LocalSystem, produced: int, progress: Progress) -> None
     Wait until every group has finished everything; complain when nothing moves any more.
     """
     async with connected(address(system.settings())) as client:
-        plain(client)
         moved_at, before = time.monotonic(), None
         while any((now := await waiting(client, DEMO_GROUPS)).values()):
             progress.count("decided and recorded", max(0, produced - max(now.values())), produced)

@@ -181,7 +181,7 @@ class TransactionIntake(Protocol):
 
     async def append(self, bodies: Sequence[bytes]) -> list[bytes]:
         """
-        Append bodies in their order, each as one entry, in one or a handful of round trips; return their entry ids in that order.
+        Append bodies in their order, each as one entry, in a handful of round trips; return their entry ids in that order.
 
         A second call with the same bodies appends them a second time: the fleet drops transactions that it knows.
 

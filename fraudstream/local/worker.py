@@ -51,7 +51,17 @@ class LocalWorker(LocalServer):
         return self._given
 
     def _command(self) -> list[str]:
-        return [sys.executable, "-m", "fraudstream", "worker", "start", "--group", self.groups, "--metrics-port", str(self.port)]
+        return [
+            sys.executable,
+            "-m",
+            "fraudstream",
+            "worker",
+            "start",
+            "--group",
+            self.groups,
+            "--metrics-port",
+            str(self.port),
+        ]
 
     def _answers(self) -> bool:
         try:

@@ -8,6 +8,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.settings.declared import BOTH_DECIDING_GROUPS, CATALOGUE, GROUPS, Settings
 
+#: The stream that each group reads, unpartitioned.
+GROUP_STREAMS: dict[str, str] = {
+    "fraud-check": "transactions:raw",
+    "ml-scoring": "transactions:raw",
+    "recorder": "transactions:decisions",
+    "alerter": "transactions:fraud",
+    "labels": "transactions:labels",
+}
 #: What each channel cannot do without.
 _CHANNEL_NEEDS: dict[str, tuple[str, ...]] = {
     "slack": ("slack_bot_token", "slack_channel"),
@@ -26,6 +34,9 @@ def misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
             yield f"consumer_group {group!r} is unknown; known are {', '.join(known)}", ["consumer_group"]
         if group in {"recorder", "labels"} and not settings.postgres_url:
             yield f"group {group} needs POSTGRES_URL", ["consumer_group", "postgres_url"]
+        wanted = GROUP_STREAMS.get(group)
+        if settings.stream in set(GROUP_STREAMS.values()) - {wanted} and wanted is not None:
+            yield f"group {group} reads {wanted}, not {settings.stream}", ["consumer_group", "stream"]
     if settings.currency not in EXPONENTS:
         hint = did_you_mean(settings.currency.upper(), EXPONENTS)
         yield f"currency {settings.currency!r} is no ISO 4217 code{hint}", ["currency"]

@@ -150,6 +150,12 @@ class VerdictReport(Protocol):
         """
         ...
 
+    def rules_failed(self, errors: Mapping[str, int]) -> None:
+        """
+        Rules could not be evaluated on so many rows, by rule id.
+        """
+        ...
+
     def fell_back(self, reason: str, error: str, transactions: int) -> None:
         """
         A verdict was replaced by no opinion, for so many transactions.

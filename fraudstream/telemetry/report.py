@@ -3,7 +3,7 @@ What one consumer of one group tells: the same facts as metrics for the SRE and 
 """
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 
@@ -154,6 +154,14 @@ class GroupReport:
         One step of a batch took so long.
         """
         self._metrics.stage_duration_seconds.labels(step).observe(seconds)
+
+    def rules_failed(self, errors: Mapping[str, int]) -> None:
+        """
+        Rules could not be evaluated on some rows.
+        """
+        for rule_id, rows in errors.items():
+            self._metrics.rule_errors_total.labels(rule_id).inc(rows)
+            self._log.warning("rule_failed", rule_id=rule_id, rows=rows)
 
     def fell_back(self, reason: str, error: str, transactions: int) -> None:
         """

@@ -2,17 +2,20 @@
 Kill it, stop it, take its servers away: nothing is lost and nothing happens twice.
 """
 
+import asyncio
 import random
 
 import pytest
 from redis import Redis
 
 from fraudstream.adapters.postgres_migrations import migrate
-from fraudstream.app.account import counted
 from fraudstream.local.worker import LocalWorker
+from fraudstream.telemetry.pages import counted
+from tests.support.fake_slack import fake_slack
 from tests.support.system import (
     a_system,
     append,
+    body,
     ids_of,
     letters,
     log_errors,
@@ -24,7 +27,7 @@ from tests.support.system import (
     shipped_features,
     wait_until_done,
 )
-from tests.support.wait import wait_until_sync
+from tests.support.wait import wait_until, wait_until_sync
 
 ALL = ("fraud-check", "ml-scoring", "recorder", "alerter")
 
@@ -173,3 +176,31 @@ async def test_duplicates_are_counted_and_change_no_counter() -> None:
         assert await recorded_ids(system.postgres.url) == dict.fromkeys(ids_of(sent), 1)
         assert log_errors(client, sent, shipped_features()) == []
         assert ring_errors(client, sent, shipped_features()) == []
+
+
+async def test_decisions_go_on_while_slack_is_away_and_every_alert_is_delivered_afterwards() -> None:
+    async with fake_slack() as slack:
+        settings = {
+            "alert_channels": "slack",
+            "slack_bot_token": "xoxb-test",
+            "slack_channel": "#fraud-alerts",
+            "slack_base_url": slack.base_url,
+        }
+        with a_system(ALL, **settings) as system, Redis.from_url(system.valkey.url) as client:
+            await migrate(system.postgres.url)
+            await asyncio.to_thread(system.start_workers)
+            slack.next("chat.postMessage", *["500"] * 3)
+            sent = [
+                body(transaction_id=f"sanctioned_{n}", country="KP", card_id=f"card_{n}", merchant="<!channel>")
+                for n in range(3)
+            ]
+
+            append(client, [*sent, *(body(transaction_id=f"fine_{n}") for n in range(5))])
+            await wait_until(lambda: client.xlen("transactions:decisions") > 0, "decisions without Slack")
+            await wait_until(lambda: not any(open_entries(client, ALL).values()), "the alerts", timeout_s=60)
+
+            posted = [str(message) for message in slack.messages]
+            assert len(posted) == 3, "a refused post is not a delivered one"
+            assert all(any(f"sanctioned_{n}" in message for message in posted) for n in range(3))
+            assert not any("<!channel>" in message for message in posted)
+            assert len(await recorded_ids(system.postgres.url)) == 8

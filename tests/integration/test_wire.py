@@ -8,7 +8,7 @@ import time
 from redis import Redis
 
 from fraudstream.adapters.postgres_migrations import migrate
-from fraudstream.app.account import counted
+from fraudstream.telemetry.pages import counted
 from tests.support.system import a_system, append, body, letters, open_entries, recorded_ids, rows, wait_until_done
 from tests.support.wait import wait_until_sync
 

@@ -3,7 +3,7 @@ The ledger of verdicts and the entity states in memory, with the answers of the 
 """
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,6 +157,7 @@ class RememberingVerdictReport:
         self.decisions: list[Decision] = []
         self.reasons: list[str] = []
         self.fallbacks: list[tuple[str, int]] = []
+        self.rule_errors: dict[str, int] = {}
 
     def touched(self, places: Sequence[Place]) -> None:
         self.places += places
@@ -171,6 +172,9 @@ class RememberingVerdictReport:
         self.reasons.append(reason)
 
     def timed(self, step: str, seconds: float) -> None: ...
+
+    def rules_failed(self, errors: Mapping[str, int]) -> None:
+        self.rule_errors.update(errors)
 
     def fell_back(self, reason: str, error: str, transactions: int) -> None:
         self.fallbacks.append((reason, transactions))

@@ -1,0 +1,43 @@
+"""
+What the database holds after a run: totals, latency, outcomes, scores.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import asyncpg
+
+_TOTALS = """
+SELECT count(*) AS recorded,
+       count(*) FILTER (WHERE outcome <> 'approve') AS flagged,
+       count(*) FILTER (WHERE cardinality(degraded) > 0) AS degraded,
+       extract(epoch FROM max(decided_at) - min(received_at))::float8 AS seconds,
+       percentile_cont($1::float8[]) WITHIN GROUP (ORDER BY extract(epoch FROM decided_at - received_at)::float8 * 1000)
+           AS latency_ms
+FROM decisions
+WHERE received_at >= $2
+"""
+_OUTCOMES = "SELECT outcome, count(*) AS n FROM decisions GROUP BY outcome"
+#: What ``stored`` gives the latency of, as shares.
+PERCENTILES = (0.5, 0.95, 0.99, 0.999)
+_SCORES = "SELECT transaction_id, outcome <> 'approve' AS flagged, score FROM decisions"
+
+
+async def stored(url: str, since: datetime = datetime(1970, 1, 1, tzinfo=UTC)) -> dict[str, Any]:
+    """
+    Return what the database holds: outcomes, (id, flagged, score) per row, and the totals of what was received ``since``.
+
+    ``latency_ms`` are the percentiles of ``PERCENTILES``, None where nothing was received.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        totals = await connection.fetchrow(_TOTALS, list(PERCENTILES), since)
+        outcomes = await connection.fetch(_OUTCOMES)
+        scores = await connection.fetch(_SCORES)
+    finally:
+        await connection.close()
+    return {
+        **dict(totals),
+        "outcomes": {row["outcome"]: row["n"] for row in outcomes},
+        "scores": [tuple(row) for row in scores],
+    }

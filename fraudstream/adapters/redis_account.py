@@ -1,0 +1,30 @@
+"""
+What is still open on the streams.
+"""
+
+from collections.abc import Iterable
+
+from redis.asyncio import Redis
+
+from fraudstream.adapters.redis_intake import fields, group_lag
+from fraudstream.adapters.redis_keys import GROUPS
+from fraudstream.adapters.redis_scripts import run
+from fraudstream.adapters.redis_stream import plain
+
+
+async def waiting(client: Redis, groups: Iterable[str]) -> dict[str, int]:
+    """
+    Return, for each group that is served, how many entries it has not read or not acknowledged.
+    """
+    wanted = set(groups)
+    served = [(stream, group) for stream, names in GROUPS.items() for group in names if group in wanted]
+    replies = await run(
+        plain(client),
+        [command for stream, _ in served for command in (("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream))],
+    )
+    open_entries: dict[str, int] = {}
+    for (_, group), head, infos in zip(served, replies[::2], replies[1::2], strict=True):
+        for info in map(fields, infos):
+            if info["name"].decode() == group:
+                open_entries[group] = group_lag(info, fields(head)) + int(info["pending"])
+    return open_entries
