@@ -96,5 +96,7 @@ AGGREGATES = {
 #: Aggregates whose answer is true or false, so that an expression may use them as a condition.
 TRUTH_AGGREGATES = ("is_new", "last_label")
 
+#: Most different windows and delays of one kind of entity: ages are sorted into as many classes, each a byte.
+MAX_EDGES = 200
 #: Shortest and longest window, and the longest delay, in seconds.
 MIN_WINDOW_S, MAX_WINDOW_S, MAX_DELAY_S = 60, 90 * 86_400, 90 * 86_400

@@ -44,7 +44,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     Suggest what may have been meant, or list what there is.
     """
     names = list(known)
-    close = difflib.get_close_matches(word, names, n=1)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.7)
     return f"did you mean '{close[0]}'?" if close else f"there are: {', '.join(names)}"
 
 
@@ -239,7 +239,7 @@ def _argument_problems(body: Aggregate) -> Iterable[Problem]:
 
 def _window_problems(body: Aggregate) -> Iterable[Problem]:
     if body.over_s is not None and not MIN_WINDOW_S <= body.over_s <= MAX_WINDOW_S:
-        yield Problem(body.at, f"a window of {body.over_s} seconds is not possible", "choose one from 1m to 90d")
+        yield Problem(body.over_at, f"a window of {body.over_s} seconds is not possible", "choose one from 1m to 90d")
     if body.delayed_s > MAX_DELAY_S:
         yield Problem(body.at, f"a delay of {body.delayed_s} seconds is not possible", "choose one of at most 90d")
     if body.delayed_s and body.including_current:
@@ -261,10 +261,10 @@ def _found(
             return (
                 None,
                 (),
-                Problem(body.at, f"unknown field '{name}' after 'by'", nearest(name, (*TEXT_FIELDS, *ENTITY_FIELDS))),
+                Problem(body.by_at, f"unknown field '{name}' after 'by'", nearest(name, (*TEXT_FIELDS, *ENTITY_FIELDS))),
             )
     if len(by) > 2 or len(set(by)) != len(by):
-        return None, (), Problem(body.at, "history hangs on one field or on two different ones", "remove the others")
+        return None, (), Problem(body.by_at, "history hangs on one field or on two different ones", "remove the others")
     for entity in entities:
         if set(entity.fields) == set(by):
             return entity, (), None
@@ -272,7 +272,7 @@ def _found(
         if entity.log and len(by) == 2 and entity.fields[0] in by and len(entity.fields) == 1:
             return entity, tuple(name for name in by if name != entity.fields[0]), None
     kind = next((kind for kind, name in ENTITY_FIELDS.items() if (name,) == by), "NAME by " + ", ".join(by))
-    return None, (), Problem(body.at, f"nothing keeps the past of {' and '.join(by)}", f"declare it: entity {kind} log")
+    return None, (), Problem(body.by_at, f"nothing keeps the past of {' and '.join(by)}", f"declare it: entity {kind} log")
 
 
 def _on_buckets(body: Aggregate, buckets: tuple[tuple[int, int], ...], problems: list[Problem]) -> Aggregate:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 
 from fraudstream.domain.errors import InvalidFeatures
-from fraudstream.features.catalogue import AGGREGATES, MAX_WINDOW_S, TEXT_FIELDS
+from fraudstream.features.catalogue import AGGREGATES, MAX_EDGES, MAX_WINDOW_S, TEXT_FIELDS
 from fraudstream.features.check import Meaning, check
 from fraudstream.features.definitions import PLACE, SLOT, Feature, FeatureSet
 from fraudstream.features.lexer import Problem
@@ -43,14 +43,14 @@ def load_features(source: str, *, name: str = "<features>") -> FeatureSet:
         raise InvalidFeatures(f"{name}: the file has more than {MAX_SOURCE} characters; split it or remove features")
     document = parse(source)
     meaning = check(document)
-    _bounds(document)
+    _bounds(document, meaning)
     if document.problems:
         pictures = [problem.picture(source, name) for problem in sorted(document.problems, key=lambda one: one.at.start)]
         raise InvalidFeatures(f"{name} has {len(pictures)} problem(s)\n" + "\n".join(pictures))
     return _feature_set(source, document, meaning)
 
 
-def _bounds(document: Document) -> None:
+def _bounds(document: Document, meaning: Meaning) -> None:
     if not document.features and not document.problems:
         document.problems.append(
             Problem(Span(0, 0), "no feature is defined", "write for example: feature amount_minor = amount")
@@ -58,6 +58,14 @@ def _bounds(document: Document) -> None:
     if len(document.features) > MAX_FEATURES:
         at = document.features[MAX_FEATURES].at
         document.problems.append(Problem(at, f"there are more than {MAX_FEATURES} features", "remove some"))
+    edges: dict[str, set[int]] = {}
+    for body in _aggregates(meaning):
+        known = edges.setdefault(body.entity, set())
+        known.update((body.delayed_s, body.delayed_s + (body.over_s or 0)))
+        if len(known) > MAX_EDGES:
+            what = f"the features by {' and '.join(body.by)} have more than {MAX_EDGES} different windows and delays"
+            document.problems.append(Problem(body.at, what, "use the same windows more often"))
+            return
 
 
 def _feature_set(source: str, document: Document, meaning: Meaning) -> FeatureSet:

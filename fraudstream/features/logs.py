@@ -50,7 +50,7 @@ class LogPasts:
         size = features.record_size
         # Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
         before = [
-            len(log) if standing is Standing.LATE else max(prefix_bytes(log, record[:_HASH_BYTES], size), 0)
+            len(log) // size * size if standing is Standing.LATE else max(prefix_bytes(log, record[:_HASH_BYTES], size), 0)
             for log, record, standing in zip(logs, records.packed, standings, strict=True)
         ]
         pieces = [piece for log, end, record in zip(logs, before, records.packed, strict=True) for piece in (log[:end], record)]

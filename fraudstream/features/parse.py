@@ -68,9 +68,14 @@ def parse(source: str) -> Document:
     return document
 
 
+_NOWHERE = Span(0, 0)
+
+
 @dataclass(slots=True)
 class _Clauses:
     by: tuple[str, ...] = ()
+    by_at: Span = _NOWHERE
+    over_at: Span = _NOWHERE
     over_s: int | None = None
     delayed_s: int = 0
     where: Expression | None = None
@@ -211,11 +216,12 @@ class _Parser(ExpressionReader):
     def _clause(self, word: str, clauses: _Clauses) -> None:
         match word:
             case "by":
+                start = self.token.at.start
                 clauses.by = self._names("the field of an entity")
+                clauses.by_at = Span(start, self.previous.at.end)
             case "over":
-                clauses.over_s = seconds(
-                    self.expect_kind("duration", "a window", "write a window from 1m to 90d, for example 24h").text
-                )
+                token = self.expect_kind("duration", "a window", "write a window from 1m to 90d, for example 24h")
+                clauses.over_s, clauses.over_at = seconds(token.text), token.at
             case "delayed":
                 clauses.delayed_s = seconds(self.expect_kind("duration", "a delay", "write a delay, for example 7d").text)
             case "where":
@@ -252,6 +258,8 @@ class _Parser(ExpressionReader):
             clauses.where,
             clauses.including_current,
             at=head.at,
+            by_at=clauses.by_at,
+            over_at=clauses.over_at,
         )
 
     def _refuse_clauses(self, clauses: _Clauses) -> None:

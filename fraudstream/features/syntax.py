@@ -119,6 +119,8 @@ class Aggregate:
     same: tuple[str, ...] = ()
     resolution: int | None = None
     at: Span = field(default=_NOWHERE, compare=False)
+    by_at: Span = field(default=_NOWHERE, compare=False)
+    over_at: Span = field(default=_NOWHERE, compare=False)
 
     @property
     def selection(self) -> tuple[str, str, tuple[str, ...], bool]:

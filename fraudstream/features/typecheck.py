@@ -75,7 +75,7 @@ def _unknown(node: Field, scope: Scope) -> Problem:
     if node.name in _KNOWN_SINCE:
         return Problem(node.at, f"'{node.name}' is known of past transactions only", "use it in the 'where' of an aggregate")
     known = [*FIELDS, *_KNOWN_SINCE] if scope.past else [*FIELDS, *scope.features]
-    close = difflib.get_close_matches(node.name, known, n=1)
+    close = difflib.get_close_matches(node.name, known, n=1, cutoff=0.7)
     remedy = f"did you mean '{close[0]}'?" if close else f"fields are: {', '.join(FIELDS)}"
     return Problem(node.at, f"unknown field or feature '{node.name}'", remedy)
 
@@ -97,7 +97,7 @@ _REMEDIES = {
 
 def _call(node: Call, scope: Scope, problems: list[Problem]) -> tuple[Expression, str]:
     if node.name not in FUNCTIONS:
-        close = difflib.get_close_matches(node.name, FUNCTIONS, n=1)
+        close = difflib.get_close_matches(node.name, FUNCTIONS, n=1, cutoff=0.7)
         remedy = f"did you mean '{close[0]}'?" if close else f"functions are: {', '.join(FUNCTIONS)}"
         problems.append(Problem(node.at, f"unknown function '{node.name}'", remedy))
         return node, "any"

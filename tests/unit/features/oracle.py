@@ -265,12 +265,7 @@ def _since_fraud(events, one, argument):
 
 
 def _clean_since_fraud(events, one, argument):
-    clean = 0
-    for event in reversed(_by_time(events)):
-        if _is_fraud(event):
-            return clean
-        clean += 1
-    return None
+    return next((clean for clean, event in enumerate(reversed(_by_time(events))) if _is_fraud(event)), None)
 
 
 def _run_length(events, one, argument):
@@ -282,11 +277,11 @@ def _run_length(events, one, argument):
 
 
 _VALUES = {
-    "count": lambda events, one, argument: len(events),
-    "sum": lambda events, one, argument: sum(event.transaction.amount_minor for event in events),
-    "avg": lambda events, one, argument: sum(event.transaction.amount_minor for event in events) / len(events),
-    "min": lambda events, one, argument: min(event.transaction.amount_minor for event in events),
-    "max": lambda events, one, argument: max(event.transaction.amount_minor for event in events),
+    "count": lambda events, *_: len(events),
+    "sum": lambda events, *_: sum(event.transaction.amount_minor for event in events),
+    "avg": lambda events, *_: sum(event.transaction.amount_minor for event in events) / len(events),
+    "min": lambda events, *_: min(event.transaction.amount_minor for event in events),
+    "max": lambda events, *_: max(event.transaction.amount_minor for event in events),
     "stddev": _stddev,
     "median": _median,
     "distinct": _distinct,
@@ -297,17 +292,17 @@ _VALUES = {
     "ratio_to_baseline": _ratio,
     "rank": _rank,
     "speed_kmh": _speed,
-    "fraud_count": lambda events, one, argument: sum(map(_is_fraud, events)),
-    "fraud_rate": lambda events, one, argument: sum(map(_is_fraud, events)) / len(events),
-    "last_label": lambda events, one, argument: float(_is_fraud(_by_time(events)[-1])),
+    "fraud_count": lambda events, *_: sum(map(_is_fraud, events)),
+    "fraud_rate": lambda events, *_: sum(map(_is_fraud, events)) / len(events),
+    "last_label": lambda events, *_: float(_is_fraud(_by_time(events)[-1])),
     "time_since_fraud": _since_fraud,
     "clean_since_fraud": _clean_since_fraud,
     "run_length": _run_length,
 }
 
 
-def _evaluate(node: Expression, one: Transaction, past, values):
-    """Return a number, a text, True, False, or None for what is unknown; ``past`` is (event, current transaction) in a condition."""
+def _evaluate(node: Expression, one: Transaction, past, values):  # noqa: PLR0911 - one return per kind of node
+    """Return a number, a text, True, False, or None for unknown; in a condition ``past`` is (event, current transaction)."""
     match node:
         case Number(value):
             return value

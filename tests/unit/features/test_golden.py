@@ -12,7 +12,8 @@ import pytest
 from fraudstream.features.golden import COLUMNS, LABEL_DELAY_S, compare, golden_check, history
 from fraudstream.features.load import load_features
 
-FEATURES = load_features(Path("models/handbook15.features").read_text())
+ROOT = Path(__file__).parents[3]
+FEATURES = load_features((ROOT / "models/handbook15.features").read_text())
 DAY = 86_400
 
 
@@ -76,7 +77,9 @@ def test_labels_come_seven_days_after_their_transaction_and_not_before():
     assert told == [[], [], ["1"]]
 
 
-@pytest.mark.skipif("FRAUDSTREAM_DATA" not in os.environ, reason="FRAUDSTREAM_DATA does not name the folder of the handbook's files")
+@pytest.mark.skipif(
+    "FRAUDSTREAM_DATA" not in os.environ, reason="FRAUDSTREAM_DATA does not name the folder of the handbook's files"
+)
 def test_a_slice_of_the_authors_own_values_is_reproduced_exactly():
     folder = Path(os.environ["FRAUDSTREAM_DATA"]) / "handbook"
     golden = _columns(pq.read_table(folder / "golden_features.parquet"))
@@ -86,8 +89,12 @@ def test_a_slice_of_the_authors_own_values_is_reproduced_exactly():
     ours = np.isin(golden["CUSTOMER_ID"] % 16, [3])
     golden = {name: column[ours] for name, column in golden.items()}
     since = golden["TX_TIME_SECONDS"].min() - 38 * DAY
-    near = np.isin(transactions["CUSTOMER_ID"], golden["CUSTOMER_ID"]) | np.isin(transactions["TERMINAL_ID"], golden["TERMINAL_ID"])
-    wanted = near & (transactions["TX_TIME_SECONDS"] >= since) & (transactions["TX_TIME_SECONDS"] <= golden["TX_TIME_SECONDS"].max())
+    near = np.isin(transactions["CUSTOMER_ID"], golden["CUSTOMER_ID"]) | np.isin(
+        transactions["TERMINAL_ID"], golden["TERMINAL_ID"]
+    )
+    wanted = (
+        near & (transactions["TX_TIME_SECONDS"] >= since) & (transactions["TX_TIME_SECONDS"] <= golden["TX_TIME_SECONDS"].max())
+    )
 
     found = golden_check(FEATURES, {name: column[wanted] for name, column in transactions.items()}, golden)
 
