@@ -95,7 +95,7 @@ async def test_what_was_handed_out_within_the_grace_time_is_left_to_its_owner(ri
     impatient = rig.side(MODEL, "impatient", options=SOON)
     seen = rig.streams.client.zrange("waiting:ml-scoring", 0, -1, withscores=True)
 
-    async def looked() -> bool:
+    async def looked() -> object:
         assert (await patient.overdue.overdue(128))[0] == []
         return rig.streams.client.zrange("waiting:ml-scoring", 0, -1, withscores=True) != seen
 
@@ -115,7 +115,7 @@ async def test_a_range_in_which_nothing_is_open_is_forgotten(rig: VerdictRig) ->
     await model.decide(entries, transactions)
     stepper = rig.side(MODEL, options=SOON)
 
-    async def forgotten() -> bool:
+    async def forgotten() -> object:
         assert (await stepper.overdue.overdue(128))[0] == []
         return rig.streams.client.zcard("waiting:ml-scoring") == 0
 

@@ -3,7 +3,6 @@ What keeps a real server from losing entries or filling up: the janitor, admissi
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from redis import Redis as BlockingRedis
@@ -53,8 +52,7 @@ async def test_the_janitor_drops_what_every_group_has_acknowledged_and_nothing_e
 
     trimmed = await sweep(streams)
 
-    found: Any = streams.client.xrange(streams.stream)
-    left = [entry for entry, _ in found]
+    left = [entry for entry, _ in streams.client.xrange(streams.stream)]
     assert 300 <= trimmed <= 450
     assert left == entries[trimmed:]
     assert await sweep(streams) == 0

@@ -117,7 +117,8 @@ class RedisWorld:
         pipeline = client.pipeline(transaction=False)
         for body in bodies:
             pipeline.xadd(self.rig.streams.stream, {"data": body})
-        return pipeline.execute()
+        entry_ids: list[bytes] = pipeline.execute()
+        return entry_ids
 
     def parts(self, group: str, consumer: str, features: FeatureSet) -> tuple[TransactionStream, EntityStore, VerdictLedger]:
         self.rig.features = features

@@ -3,7 +3,7 @@ One stream with several consumers, in memory and on a real server, seen through 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import redis
 
@@ -93,7 +93,8 @@ class RedisStreams:
         self.address = RedisAddress(url=url)
         self.keys = Keys(tag)
         self.stream = self.keys.stream(RAW)
-        self.client = redis.Redis.from_url(url, protocol=2)
+        #: Untyped: what it answers depends on how it was made, which its types do not tell.
+        self.client: Any = redis.Redis.from_url(url, protocol=2)
         self._reader = self.address.reader()
         self._commands = self.address.commands(4)
         self._hearts: list[RedisHeart] = []
@@ -118,7 +119,8 @@ class RedisStreams:
         pipeline = self.client.pipeline(transaction=False)
         for number in range(count):
             pipeline.xadd(self.stream, {"data": b"%d" % number})
-        return pipeline.execute()
+        entry_ids: list[bytes] = pipeline.execute()
+        return entry_ids
 
     def trim(self, entry_id: bytes) -> None:
         self.client.xdel(self.stream, entry_id)
