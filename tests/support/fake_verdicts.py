@@ -157,7 +157,6 @@ class RememberingVerdictReport:
         self.decisions: list[Decision] = []
         self.reasons: list[str] = []
         self.fallbacks: list[tuple[str, int]] = []
-        self.rule_errors: list[Mapping[str, int]] = []
         self.rule_errors: dict[str, int] = {}
 
     def touched(self, places: Sequence[Place]) -> None:
@@ -176,9 +175,6 @@ class RememberingVerdictReport:
 
     def rules_failed(self, errors: Mapping[str, int]) -> None:
         self.rule_errors.update(errors)
-
-    def rules_failed(self, errors: Mapping[str, int]) -> None:
-        self.rule_errors.append(errors)
 
     def fell_back(self, reason: str, error: str, transactions: int) -> None:
         self.fallbacks.append((reason, transactions))
