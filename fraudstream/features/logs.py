@@ -38,6 +38,17 @@ def prefix_bytes(log: bytes, record_hash: bytes, size: int) -> int:
     return place
 
 
+def _with_own(log: bytes, record: bytes, standing: Standing, size: int) -> bytes:
+    """
+    Return a transaction's past and, behind it, its own record as it was written: without what became known since.
+
+    Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
+    """
+    late = standing is Standing.LATE
+    before = len(log) // size * size if late else prefix_bytes(log, record[:_HASH_BYTES], size)
+    return log[: max(before, 0)] + record
+
+
 class LogPasts:
     """
     The pasts of one kind of entity, for every row of a batch.
@@ -48,13 +59,12 @@ class LogPasts:
     ) -> None:
         records = rows.records
         size = features.record_size
-        # Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
-        before = [
-            len(log) // size * size if standing is Standing.LATE else max(prefix_bytes(log, record[:_HASH_BYTES], size), 0)
+        # Mostly the own record is the last one, and the log as it stands is the past with the transaction behind it.
+        pieces = [
+            log if log.endswith(record) else _with_own(log, record, standing, size)
             for log, record, standing in zip(logs, records.packed, standings, strict=True)
         ]
-        pieces = [piece for log, end, record in zip(logs, before, records.packed, strict=True) for piece in (log[:end], record)]
-        lengths = np.array(before, np.int64) // size + 1
+        lengths = np.array(list(map(len, pieces)), np.int64) // size
         self.table: NDArray[np.void] = np.frombuffer(b"".join(pieces), features.record_dtype)
         self.rows = len(logs)
         self.lengths: Ints = lengths
@@ -83,6 +93,13 @@ class LogPasts:
         Amount of each event, minor units.
         """
         return self.table["amount"].astype(np.float64)
+
+    @cached_property
+    def by_amount(self) -> Ints:
+        """
+        A number per event that grows with its row, then with its amount.
+        """
+        return self.row << _AMOUNT_BITS | self.table["amount"].astype(np.int64)
 
     @cached_property
     def fraud(self) -> Mask:
@@ -169,7 +186,7 @@ class Selection:
         """
         key = (name, start)
         if key not in self._youngest:
-            word = self.pasts.events.field(name, current=False).astype(np.int64)
+            word = self.pasts.events.field(name, current=False).astype(np.int64, copy=False)
             chosen = np.flatnonzero((self.classes > start) & (word != 0))
             packed = (
                 self.pasts.row[chosen] << (32 + _CLASS_BITS)
@@ -228,7 +245,7 @@ class Window:
         Middle amount of the window, or the mean of the two middle ones; without meaning where there is none.
         """
         chosen = np.flatnonzero(self.inside)
-        packed = self.pasts.row[chosen] << _AMOUNT_BITS | self.pasts.table["amount"].astype(np.int64)[chosen]
+        packed = self.pasts.by_amount[chosen]
         packed.sort()
         count = self.count.astype(np.int64)
         starts = np.cumsum(count) - count

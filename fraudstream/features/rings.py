@@ -16,6 +16,9 @@ from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
 from fraudstream.features.syntax import Aggregate
 
+#: Bits of a bucket's number in packed keys, and what keeps it positive where a delay reaches back before 1970.
+_BUCKET_BITS, _BEFORE_1970 = 33, 1 << 32
+
 
 class RingPasts:
     """
@@ -32,7 +35,11 @@ class RingPasts:
         places: dict[bytes, int] = {}
         self._ring: Ints = np.array([places.setdefault(ring, len(places)) for ring in rings], np.int64)
         blob = b"".join(ring.ljust(features.ring_size, b"\0") for ring in places)
-        self._slots: NDArray[np.void] = np.frombuffer(blob, SLOT).reshape(len(places), -1)
+        slots = np.frombuffer(blob, SLOT).reshape(len(places), -1)
+        self._bucket: Ints = slots["bucket"].astype(np.int64)
+        # One plane each for counts, sums and, where a feature asks, frauds.
+        names = ("count", "sum", "frauds") if features.reads_labels else ("count", "sum")
+        self._held: Floats = np.stack([slots[name].astype(np.float64) for name in names])
         self._takes: tuple[Ints, Ints] = _taken_off(ids, records, standings)
         self._tables: dict[tuple[int, int, int], tuple[Floats, Floats, Floats]] = {}
 
@@ -72,25 +79,22 @@ class RingPasts:
 
     def _computed(self, resolution: int, over_ms: int, delayed_ms: int) -> tuple[Floats, Floats, Floats]:
         width_ms, offset, length = self._features.ring_resolutions[resolution]
-        slots = self._slots[:, offset // SLOT.itemsize : offset // SLOT.itemsize + length]
+        start = offset // SLOT.itemsize
+        held = self._bucket[:, start : start + length]
         bucket = self._records.occurred_s * 1_000 // width_ms
         last = bucket - delayed_ms // width_ms
         first = last - over_ms // width_ms + 1
         # Rows of one ring in one bucket see the same slots: a hot entity is looked at once.
-        pairs, place = np.unique(self._ring << 33 | last, return_inverse=True)
-        ring, newest = pairs >> 33, pairs & (1 << 33) - 1
-        held = slots["bucket"].astype(np.int64)[ring]
-        inside = (held <= newest[:, None]) & (held > newest[:, None] - over_ms // width_ms)
-        found = [
-            np.where(inside, slots[name].astype(np.float64)[ring], 0.0).sum(axis=1)[place]
-            for name in ("count", "sum", "frauds")
-        ]
+        pairs, place = np.unique((self._ring << _BUCKET_BITS) + last + _BEFORE_1970, return_inverse=True)
+        ring, newest = pairs >> _BUCKET_BITS, ((pairs & (1 << _BUCKET_BITS) - 1) - _BEFORE_1970)[:, None]
+        inside = (held[ring] <= newest) & (held[ring] > newest - over_ms // width_ms)
+        found = np.where(inside, self._held[:, ring, start : start + length], 0.0).sum(axis=2)[:, place]
         row, taken = self._takes
-        at_own = slots["bucket"].astype(np.int64)[self._ring, bucket % length] == bucket
+        at_own = held[self._ring, bucket % length] == bucket
         off = at_own[taken] & (bucket[taken] >= first[row]) & (bucket[taken] <= last[row])
         found[0] -= np.bincount(row[off], minlength=len(bucket))
         found[1] -= np.bincount(row[off], self._records.amounts[taken[off]], minlength=len(bucket))
-        return found[0], found[1], found[2]
+        return found[0], found[1], found[-1]
 
 
 def _taken_off(ids: Sequence[str | None], records: Records, standings: Sequence[Standing]) -> tuple[Ints, Ints]:

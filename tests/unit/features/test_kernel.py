@@ -6,6 +6,7 @@ import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fraudstream.domain.transaction import Transaction
 from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
@@ -124,3 +125,21 @@ def test_values_do_not_move_with_the_order_of_the_columns(source, history):
     others = np.concatenate(list(replay(turned, [history])))
 
     assert values.tobytes() == np.ascontiguousarray(others[:, ::-1]).tobytes()
+
+
+def test_a_delay_that_reaches_back_before_1970_finds_nothing_there():
+    features = load_features("entity merchant buckets 1m x 64 feature a = count() by merchant over 2m delayed 5m")
+    batch = [
+        Transaction(
+            transaction_id=f"{merchant}{second}",
+            amount_minor=1,
+            currency="EUR",
+            occurred_at_ms=second * 1_000,
+            merchant=merchant,
+        )
+        for merchant, second in (("m", 0), ("n", 0), ("m", 1), ("n", 300), ("m", 301))
+    ]
+
+    (values,) = replay(features, [batch])
+
+    assert values[:, 0].tolist() == [0.0, 0.0, 0.0, 1.0, 2.0]
