@@ -146,8 +146,8 @@ def fit(ensemble: Ensemble, rows: Dataset, progress: Progress = silent) -> xgboo
     """
     Train the trees on one thread.
 
-    ``base_score`` is fixed at one half: since XGBoost 2 the default is estimated from the data, which costs a tenth of average
-    precision where fraud is rare, and would have to be carried into the export.
+    ``base_score`` is fixed at one half: since XGBoost 2 the default is estimated from the data, which costs average precision
+    where fraud is rare, and would have to be carried into the export.
     """
     params = {
         "objective": "binary:logistic",
