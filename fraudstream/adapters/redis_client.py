@@ -50,7 +50,7 @@ _AWAY = (
 #: Beginnings of error replies that pass by themselves.
 _PASSING = (
     "LOADING",
-    "BUSY",
+    "BUSY ",
     "UNBLOCKED",
     "MASTERDOWN",
     "CLUSTERDOWN",
@@ -140,7 +140,9 @@ def is_passing(exc: BaseException) -> bool:
     """
     Say whether an error ends by itself, so that the same command may succeed later.
     """
-    return isinstance(exc, _AWAY) or (isinstance(exc, ResponseError) and (str(exc).startswith(_PASSING) or is_no_group(exc)))
+    if isinstance(exc, _AWAY) or is_no_script(exc) or is_no_group(exc):
+        return True
+    return isinstance(exc, ResponseError) and str(exc).startswith(_PASSING)
 
 
 @contextmanager
