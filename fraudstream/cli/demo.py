@@ -36,6 +36,7 @@ def demo(
     from fraudstream.app.demo import DemoPlan, run_demo
     from fraudstream.app.local_system import LocalSystem
     from fraudstream.cli.progress import progress
+    from fraudstream.producers.files import BadRow, read_file
     from fraudstream.producers.labelled import Labelled
     from fraudstream.producers.plan import demo_plan
     from fraudstream.producers.synthetic import generate
@@ -44,9 +45,10 @@ def demo(
         return list(generate(demo_plan(seed, end_ms=int(time.time() * 1000), transactions=transactions)))
 
     def replayed() -> "itertools.islice[Labelled]":
-        from fraudstream.producers.files import read_file
+        return itertools.islice(read_file(Path(file or ""), mapping, on_bad=tell), limit)
 
-        return itertools.islice(read_file(Path(file or ""), mapping), limit)
+    def tell(row: BadRow) -> None:
+        typer.echo(f"left out: {row.file}, line {row.line}: {row.reason}", err=True)
 
     def kept(system: LocalSystem, pids: list[int]) -> None:
         typer.echo(_kept_text(system, pids), err=True)

@@ -15,7 +15,7 @@ from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import InvalidLabel, InvalidTransaction
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
-from fraudstream.domain.masking import CARD_DIGITS, CARD_RUN_BYTES, has_card_number, is_card_number_id
+from fraudstream.domain.masking import CARD_DIGITS, has_card_number, is_card_number_id, may_hold_card_number
 from fraudstream.domain.transaction import Transaction
 
 #: Largest body of one transaction, in bytes.
@@ -116,7 +116,7 @@ def parse_transaction(body: bytes, *, now_ms: int, default_currency: str) -> Tra
     if _deeper_than(MAX_METADATA_DEPTH, extra) or _deeper_than(MAX_METADATA_DEPTH, wire.metadata):
         raise InvalidTransaction("schema_invalid", f"metadata is nested more than {MAX_METADATA_DEPTH} levels deep")
     # An escape or a foreign script can hide digits from the look over the bytes: such bodies are looked through value by value.
-    if escaped or not body.isascii() or CARD_RUN_BYTES.search(body) is not None:
+    if escaped or not body.isascii() or may_hold_card_number(body):
         _refuse_card_number(wire, extra)
     owner = _transaction_id(wire.transaction_id)
     if escaped:

@@ -4,12 +4,8 @@ The last look before a body leaves the producer: a clear card number must never 
 
 from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidTransaction
-from fraudstream.domain.masking import CARD_RUN_BYTES, has_card_number
+from fraudstream.domain.masking import has_card_number, may_hold_card_number
 
-#: #: Every digit, blank and dash becomes 1, all else 0: a card number needs thirteen of them in a row. Four times as fast as
-#: the pattern, which only bodies with such a row get to see.
-_OF_CARDS = bytes(0x31 if byte in b"0123456789 -" else 0x30 for byte in range(256))
-_RUN = b"1" * 13
 #: A clock so late that no timestamp is in its future: here only digits matter.
 _END_OF_TIME_MS = 2**32 * 1000
 
@@ -21,7 +17,7 @@ def holds_card_number(body: bytes) -> bool:
     It is the fleet's own judgement (timestamps and transaction ids have rights of their own); a body that is no transaction
     at all is looked through as text.
     """
-    if body.isascii() and b"\\u" not in body and (_RUN not in body.translate(_OF_CARDS) or CARD_RUN_BYTES.search(body) is None):
+    if body.isascii() and b"\\u" not in body and not may_hold_card_number(body):
         return False
     try:
         parse_transaction(body, now_ms=_END_OF_TIME_MS, default_currency="USD")
