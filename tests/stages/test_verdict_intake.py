@@ -2,11 +2,14 @@
 What becomes of a delivery that is no transaction: a letter that can be read, and holds no card number in any form.
 """
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fraudstream.domain.codec import MAX_BODY_BYTES
+from fraudstream.domain.masking import has_card_number
 from fraudstream.fleet.ports import Letter
 from fraudstream.stages.intake import decode_batch, letter_for
 from tests.support.builders import NOW_MS, a_delivery
@@ -116,3 +119,73 @@ def test_no_letter_holds_the_middle_of_a_card_number(parts: list[str]) -> None:
     letter = letter_for(a_delivery({b"data": "x".join(parts).encode("latin-1")}), "decode_error", "")
 
     assert b"1111111111" not in letter.fields[b"data"]
+
+
+#: Milliseconds of 2025 that pass for a card number, as one in ten does.
+CARD_LIKE_MS = 1_747_000_000_005
+
+
+@pytest.mark.parametrize("written", [b"%d" % CARD_LIKE_MS, b'"%d"' % CARD_LIKE_MS, b"%d.25" % CARD_LIKE_MS])
+def test_the_time_of_a_payment_stays_in_its_letter(written: bytes) -> None:
+    """
+    One in ten times in milliseconds became ``[PAN *0005]``: the letter was no JSON any more, and a replay had no time.
+    """
+    body = b'{"transaction_id":"txn_1", "timestamp" : ' + written + b',"amount":-1}'
+
+    letter = the_letter(body)
+
+    assert has_card_number(str(CARD_LIKE_MS))
+    assert letter.fields[b"data"] == body
+
+
+def test_the_time_stays_in_bytes_that_are_no_json_while_a_card_beside_it_goes() -> None:
+    letter = the_letter(b'{"timestamp":%d,"amount":1,"note":"%s",\xff' % (CARD_LIKE_MS, CARD.encode()))
+
+    assert letter.fields[b"data"] == b'{"timestamp":%d,"amount":1,"note":"[PAN *1111]",\xff' % CARD_LIKE_MS
+
+
+@pytest.mark.parametrize("written", [CARD, f'"{CARD}"', '"4111 1111 1111 1111"', "4222222222222"])
+def test_a_card_number_is_no_time(written: str) -> None:
+    letter = the_letter(b'{"transaction_id":"txn_1","timestamp":' + written.encode() + b',"amount":1}')
+
+    assert not has_card_number(json.loads(letter.fields[b"data"])["timestamp"])
+    assert CARD.encode() not in letter.fields[b"data"]
+
+
+def test_only_the_time_of_the_payment_itself_stays() -> None:
+    """
+    What is refused for a number in it must not keep that number: below the top a field named timestamp is like any other.
+    """
+    letter = the_letter(a_body(metadata={"timestamp": CARD_LIKE_MS}))
+
+    assert letter.reason == "card_number"
+    assert json.loads(letter.fields[b"data"])["metadata"] == {"timestamp": "[PAN *0005]"}
+
+
+@pytest.mark.parametrize("written", [CARD, f"-{CARD}", f"{CARD}.50", f"[{CARD}, 1, {CARD}]", f'{{"{CARD}": {CARD}}}'])
+def test_a_letter_whose_body_was_json_is_json(written: str) -> None:
+    """
+    An unquoted number became ``[PAN *1111]`` without quotes: nobody could read or correct the letter again.
+    """
+    letter = the_letter(a_body(card_id=written.encode()))
+
+    assert "[PAN *1111]" in json.dumps(json.loads(letter.fields[b"data"])["card_id"])
+    assert CARD.encode() not in letter.fields[b"data"]
+
+
+JSON_VALUES = st.recursive(
+    st.sampled_from([CARD, int(CARD), -int(CARD), "\\", '"', "é\x00", CARD_LIKE_MS, str(CARD_LIKE_MS), None, True, 1.5, 0]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["timestamp", "a", CARD]), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON_VALUES, st.booleans())
+def test_json_stays_json_without_a_card_number_whatever_stands_in_it(value: object, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+
+    masked = letter_for(a_delivery({b"data": body}), "schema_invalid", "").fields[b"data"]
+
+    assert CARD.encode() not in masked
+    if isinstance(value, dict | list):
+        assert isinstance(json.loads(masked), type(value))
