@@ -8,6 +8,7 @@ References:
 from pathlib import Path
 
 from fraudstream.scoring.manifest import Interval
+from fraudstream.training.dataset import Split
 from fraudstream.training.evaluate import Evaluation
 from fraudstream.training.train import TrainedModel
 
@@ -65,9 +66,13 @@ def _data(trained: TrainedModel) -> str:
 {training.source}.
 
 {training.rows:,} payments with {training.frauds:,} frauds, {training.first} to {training.last}.
-Each history is cut by its own time: {split.warm_up_days:g} days only fill windows, {days:g} days teach,
+Each history is cut by its own time: {_warm_up(split)}{days:g} days teach,
 {split.train_days - days:g} days calibrate, {split.delay_days:g} days are left out because their labels would
 not be known yet, the rest measures. Features come from the same kernel that serves, by replay."""
+
+
+def _warm_up(split: Split) -> str:
+    return f"{split.warm_up_days:g} days only fill windows, " if split.warm_up_days else ""
 
 
 def _figures(title: str, found: Evaluation) -> str:
