@@ -20,7 +20,7 @@ UNSEEN_SEED = 11
 #: 2025-03-03 00:00:00 UTC: the unseen world ends at a fixed time, so that the card comes out the same.
 _UNSEEN_END_MS = 1_740_960_000_000
 #: Six weeks of each world, cut so that eleven days are left to measure on. No warm-up: a fleet starts without history too, and
-#: a model that never saw such days takes its first customers for strangers (average precision 0.28 instead of 0.35 in two weeks).
+#: a model that never saw such days takes its first customers for strangers (average precision 0.28 for 0.35 in two weeks).
 _TRANSACTIONS, _DAYS = 90_000, 42
 _SPLIT = Split(warm_up_days=0, train_days=24, calibrate_share=0.2, delay_days=7)
 _LIMITS = (
