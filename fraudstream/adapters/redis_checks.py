@@ -8,6 +8,7 @@ from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_intake import info
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.errors import UnsuitableServer
+from fraudstream.fleet.overview import ServerProblem, ServerState
 
 #: Oldest versions that the scripts run on.
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
@@ -23,21 +24,56 @@ async def check_server(client: Redis, *, allow_no_persistence: bool, partitioned
     """
     with translated("INFO"):
         facts = info(await plain(client).execute_command("INFO"))
-    name = facts.get("server_name", "redis")
-    version = facts.get(f"{name}_version", facts["redis_version"])
-    problems = [
-        problem
-        for problem in (
-            _version_problem(name, version),
-            _eviction_problem(facts),
-            "" if allow_no_persistence else _persistence_problem(facts),
-            _cluster_problem(facts, partitioned=partitioned),
-        )
-        if problem
-    ]
+    problems = server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=partitioned)
+    shown = " ".join(server_version(facts))
     if problems:
-        raise UnsuitableServer(f"{name} {version} is not safe to start on:\n" + "\n".join(f"  - {one}" for one in problems))
-    return f"{name} {version}"
+        raise UnsuitableServer(f"{shown} is not safe to start on:\n" + "\n".join(f"  - {one.says}" for one in problems))
+    return shown
+
+
+def server_version(facts: dict[str, str]) -> tuple[str, str]:
+    """
+    Return name and version, from the reply of INFO.
+    """
+    name = facts.get("server_name", "redis")
+    return name, facts.get(f"{name}_version", facts["redis_version"])
+
+
+def server_problems(facts: dict[str, str], *, allow_no_persistence: bool, partitioned: bool) -> list[ServerProblem]:
+    """
+    Return why our data is not safe on a server, from the reply of INFO; each says its remedy.
+    """
+    found = {
+        "version": _version_problem(*server_version(facts)),
+        "eviction": _eviction_problem(facts),
+        "persistence": "" if allow_no_persistence else _persistence_problem(facts),
+        "cluster": _cluster_problem(facts, partitioned=partitioned),
+    }
+    return [ServerProblem(kind=kind, says=says) for kind, says in found.items() if says]
+
+
+def server_state(facts: dict[str, str], answer_ms: float, clock_ahead_s: float, *, allow_no_persistence: bool) -> ServerState:
+    """
+    Return how the server stands, from the reply of INFO.
+    """
+    name, version = server_version(facts)
+    return ServerState(
+        name=name,
+        version=version,
+        answer_ms=round(answer_ms, 3),
+        clock_ahead_s=round(clock_ahead_s, 3),
+        memory_bytes=int(facts["used_memory"]),
+        memory_limit_bytes=int(facts["maxmemory"]),
+        eviction_policy=facts["maxmemory_policy"],
+        append_only=facts.get("aof_enabled") == "1",
+        last_append_ok=facts.get("aof_last_write_status", "ok") == "ok",
+        last_rewrite_ok=facts.get("aof_last_bgrewrite_status", "ok") == "ok",
+        evicted_keys=int(facts.get("evicted_keys", 0)),
+        replica=facts.get("role") == "slave",
+        clients=int(facts.get("connected_clients", 0)),
+        uptime_s=int(facts.get("uptime_in_seconds", 0)),
+        problems=tuple(server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=False)),
+    )
 
 
 def _version_problem(name: str, version: str) -> str:

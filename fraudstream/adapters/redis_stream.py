@@ -36,6 +36,8 @@ from fraudstream.fleet.ports import Delivery, Letter
 _LETTER_NAMES = frozenset((b"source", b"entry_id", b"group", b"consumer", b"deliveries", b"reason", b"error", b"left_out"))
 #: Most fields of an entry that its letter keeps: a script can pass on some 8000 words.
 _LETTER_FIELDS = 1000
+#: What tells the consumers that step in from the workers of a group; no readable part of a name can hold a plus sign.
+STEPPING_IN = "+step-in"
 #: Most entries that one sweep for stranded ones looks at, beside those in hand.
 _SWEEP_ENTRIES = 1000
 
@@ -51,11 +53,14 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     dead_marker_s: float = 3600.0
 
 
-def consumer_name(readable: str = "") -> str:
+def consumer_name(readable: str = "", *, stepping_in: bool = False) -> str:
     """
     Return a name that no other process has or will have: a readable part and the identity of this start.
+
+    One that steps in says so in its name: it beats like a worker of the group, and is none.
     """
-    return f"{readable or f'{socket.gethostname()}:{os.getpid()}'}:{uuid.uuid4().hex[:12]}"
+    mark = STEPPING_IN if stepping_in else ""
+    return f"{readable or f'{socket.gethostname()}:{os.getpid()}'}{mark}:{uuid.uuid4().hex[:12]}"
 
 
 def plain(client: Redis) -> Redis:

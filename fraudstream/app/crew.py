@@ -110,7 +110,7 @@ class Crew:
             self._commands,
             stream=settings.stream or self._keys.stream(STREAM_OF[group]),
             group=group,
-            consumer=consumer_name(settings.consumer_id or ""),
+            consumer=consumer_name(settings.consumer_id or "", stepping_in=stepping_in),
             keys=self._keys,
             options=self._times,
         )
