@@ -81,13 +81,18 @@ async def _send(client: Redis, commands: Sequence[Call | Sequence[Argument]]) ->
 
     A connection that fails, or that we are cancelled on, closes itself, so no reply is left for whoever uses it next.
     """
-    words = b"".join(pack_command(tuple(one.command() if isinstance(one, Call) else one)) for one in commands)
+    words = b"".join(map(_packed, commands))
     connection = await client.connection_pool.get_connection()
     try:
         await connection.send_packed_command(words, check_health=False)
         return [await _reply(connection) for _ in commands]
     finally:
         await client.connection_pool.release(connection)
+
+
+def _packed(command: Call | Sequence[Argument]) -> bytes:
+    words = command.command() if isinstance(command, Call) else command
+    return pack_command(tuple(words))  # type: ignore[arg-type]  # its stub says a tuple of one word
 
 
 async def _reply(connection: AbstractConnection) -> Any:
