@@ -6,25 +6,39 @@ from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_keys import GROUPS, Keys
-from fraudstream.adapters.redis_scripts import TRIM, Call, run
+from fraudstream.adapters.redis_scripts import FORGET, TRIM, Call, run
 from fraudstream.adapters.redis_stream import plain
+
+#: How long a consumer has been silent, in milliseconds, before it is forgotten; one that wakes up is made again by its read.
+_SILENCE_MS = 60_000
+#: Most consumers of a group that one sweep forgets.
+_FORGOTTEN = 100
 
 
 class RedisJanitor:
     """
     Trim by MINID below what each group of the allow-list has acknowledged; a stream with a group missing is left alone.
+
+    Also forget the consumers of processes that were killed: every start has a name of its own.
     """
 
     def __init__(self, client: Redis, keys: Keys) -> None:
         self._client = plain(client)
-        self._calls = [Call(TRIM, (keys.stream(stream),), groups) for stream, groups in GROUPS.items()]
+        streams = {keys.stream(stream): groups for stream, groups in GROUPS.items()}
+        self._trims = [Call(TRIM, (stream,), groups) for stream, groups in streams.items()]
+        self._forgets = [
+            Call(FORGET, (stream, keys.heartbeat(group, stream)), (group, _SILENCE_MS, _FORGOTTEN))
+            for stream, groups in streams.items()
+            for group in groups
+        ]
 
     async def sweep(self) -> int:
         """
-        Trim all streams once and return how many entries went.
+        Trim all streams and forget silent consumers once; return how many entries went.
 
         Raises:
             StreamUnavailable: Redis is away; nothing is half trimmed.
         """
         with translated("trim"):
-            return sum(max(0, int(trimmed)) for trimmed in await run(self._client, self._calls))
+            replies = await run(self._client, [*self._trims, *self._forgets])
+        return sum(max(0, int(trimmed)) for trimmed in replies[: len(self._trims)])
