@@ -159,6 +159,30 @@ class TransactionStreamContract:
 
         assert [len(first), *map(len, second)] == [3, 1, 1, 1, 0]
 
+    async def test_what_is_due_is_found_behind_what_others_have_ended(self, streams: Streams) -> None:
+        """
+        While a group is away others step in for what it was to retry; each look at a hundred of those cost a pause.
+        """
+        entries = streams.add(301)
+        stream = streams.consumer("a")
+        await stream.open()
+        await stream.read(1000, 1)
+        for entry in entries:
+            await stream.later(entry, 0.0)
+        await stream.acknowledge(entries[:-1])
+
+        assert [delivery.entry_id for delivery in await stream.due(10)] == entries[-1:]
+
+    async def test_what_is_due_is_taken_by_the_number_asked_for(self, streams: Streams) -> None:
+        entries = streams.add(5)
+        stream = streams.consumer("a")
+        await stream.open()
+        await stream.read(5, 1)
+        for entry in entries:
+            await stream.later(entry, 0.0)
+
+        assert [len(await stream.due(2)) for _ in range(4)] == [2, 2, 1, 0]
+
     async def test_what_is_not_due_yet_is_not_claimed(self, streams: Streams) -> None:
         (entry,) = streams.add(1)
         stream = streams.consumer("a")

@@ -87,6 +87,36 @@ async def test_a_group_that_nobody_listed_does_not_hold_the_janitor_up(streams: 
     assert await sweep(streams) > 300
 
 
+async def test_consumers_that_were_killed_are_forgotten_once_they_hold_nothing(streams: RedisStreams) -> None:
+    """
+    Every start has a name of its own: a worker that crashes in a loop left a consumer behind each time, for ever.
+    """
+    streams.add(2)
+    for name in ("alive", "holding", "gone"):
+        consumer = streams.consumer(name)
+        await consumer.open()
+        streams.beat(name, (), life_s=30.0)
+    await streams.consumer("holding").read(1, 1)
+    await streams.consumer("gone").read(1, 1)
+    for name in ("holding", "gone"):
+        streams.client.zincrby("heartbeat:fraud-check", -120_000, name)
+    (taken,) = [entry for entry, (owner, _) in streams.pending().items() if owner == "gone"]
+    streams.client.xclaim(streams.stream, RULES, "alive", 0, [taken])
+
+    await sweep(streams)
+
+    assert streams.consumers() == {"alive", "holding"}
+    assert set(streams.client.zrange("heartbeat:fraud-check", 0, -1)) == {b"alive", b"holding"}
+
+
+async def test_heartbeats_of_a_group_that_is_gone_do_not_stop_the_janitor(streams: RedisStreams) -> None:
+    streams.client.zadd("heartbeat:fraud-check", {"old": 1})
+
+    assert await sweep(streams) == 0
+
+    assert streams.client.zcard("heartbeat:fraud-check") == 0
+
+
 async def test_an_empty_server_has_nothing_to_sweep(streams: RedisStreams) -> None:
     assert await sweep(streams) == 0
 

@@ -142,7 +142,9 @@ class FakeStream:
         group = await self._books()
         now_s = self._streams.now_s()
         out: list[Delivery] = []
-        for number in sorted((one for one, at in group.due_s.items() if at <= now_s), key=group.due_s.__getitem__)[:count]:
+        for number in sorted((one for one, at in group.due_s.items() if at <= now_s), key=group.due_s.__getitem__):
+            if len(out) >= count:
+                break
             entry = group.pending.get(number)
             if out and entry is not None and entry.deliveries > 1:
                 break
