@@ -2,6 +2,8 @@
 Connections with every setting pinned, the time of the server, and which errors pass by themselves.
 """
 
+import asyncio
+import random
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,8 @@ from fraudstream.adapters.redis_client import (
 )
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import GROUPS, RAW, Keys
+from fraudstream.adapters.redis_scripts import run
+from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
 from fraudstream.local import LocalValkey
 
@@ -114,3 +118,39 @@ def test_a_group_on_another_stream_has_a_heartbeat_of_its_own() -> None:
     assert Keys().heartbeat("fraud-check", RAW) == "heartbeat:fraud-check"
     assert Keys().retry("fraud-check", "transactions:test") == "retry:fraud-check:transactions:test"
     assert Keys().dead(RAW, "1-0") == "dead:transactions:raw:1-0"
+
+
+async def test_a_call_that_was_cancelled_leaves_no_reply_for_the_next_one(valkey: LocalValkey) -> None:
+    """
+    Two callers then read each other's replies, for as long as the connection lives.
+    """
+    rng = random.Random(3)
+    async with connected(RedisAddress(url=valkey.url), connections=1) as client:
+        plain(client)
+        for number in range(200):
+            batch: list[tuple[str, str]] = [("ECHO", f"{number}-{place}" * 200) for place in range(50)]
+            task = asyncio.create_task(run(client, batch))
+            for _ in range(rng.randrange(1, 12)):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+            assert await run(client, [("ECHO", str(number))]) == [str(number).encode()]
+
+
+async def test_an_error_among_the_replies_leaves_the_others_in_their_place(valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=valkey.url), connections=1) as client:
+        plain(client)
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await run(client, [("SET", "text", "x"), ("LPUSH", "text", "y"), ("SET", "after", "z")])
+
+        assert await run(client, [("GET", "after"), ("GET", "text"), ("GET", "absent")]) == [b"z", b"x", None]
+
+
+async def test_callers_wait_for_a_free_connection(valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=valkey.url), connections=2) as client:
+        plain(client)
+
+        replies = await asyncio.gather(*(run(client, [("ECHO", str(number))]) for number in range(100)))
+
+    assert replies == [[str(number).encode()] for number in range(100)]

@@ -5,6 +5,7 @@ Entity states on a real server: moved once per transaction, whoever touches, how
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fraudstream.adapters.redis_verdicts import LedgerOptions
+from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute
+from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.records import records
 from fraudstream.features.states import Standing, States
@@ -23,6 +26,8 @@ from tests.support.builders import a_transaction
 from tests.support.verdicts import MODEL, RULES, SMALL, VerdictRig
 
 HOUR_MS = 3_600_000
+#: What every installation starts with.
+SHIPPED = load_features((Path(__file__).parents[2] / "models/default.features").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -255,22 +260,26 @@ def _plain(states: States) -> tuple[dict[str, list[bytes]], dict[str, list[bytes
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(_aged, min_size=1, max_size=30), min_size=1, max_size=4), st.sampled_from([0, 3600]))
+@given(
+    st.lists(st.lists(_aged, min_size=1, max_size=30), min_size=1, max_size=4),
+    st.sampled_from([0, 3600]),
+    st.sampled_from([SMALL, SHIPPED]),
+)
 async def test_memory_and_redis_keep_the_same_states(
-    valkey: LocalValkey, batches: list[list[tuple[dict[str, Any], int]]], horizon_s: int
+    valkey: LocalValkey, batches: list[list[tuple[dict[str, Any], int]]], horizon_s: int, features: FeatureSet
 ) -> None:
     """
     Training replays history over the store in memory: a difference would teach the model another past than it will see.
     """
-    rig = VerdictRig(valkey.url)
+    rig = VerdictRig(valkey.url, features=features)
     rig.streams.flush()
     now_s = int(rig.streams.client.time()[0])
-    memory = MemoryEntityStore(SMALL, horizon_ms=horizon_s * 1000)
+    memory = MemoryEntityStore(features, horizon_ms=horizon_s * 1000)
     side = rig.side(options=LedgerOptions(horizon_s=horizon_s, deadline_ms=0))
 
     for batch in batches:
         transactions = [a_transaction(**fields, occurred_at_ms=(now_s - age_s) * 1000) for fields, age_s in batch]
-        prepared = records(SMALL, transactions)
+        prepared = records(features, transactions)
         touched = await side.touch([b"1-1"] * len(batch), transactions)
         standings = memory.touch(prepared, now_ms=now_s * 1000)
 
