@@ -93,7 +93,8 @@ async def _send(client: Redis, commands: Sequence[Call | Sequence[Argument]]) ->
 
 def _packed(command: Call | Sequence[Argument]) -> bytes:
     words = command.command() if isinstance(command, Call) else command
-    return pack_command(tuple(words))  # type: ignore[arg-type]  # its stub says a tuple of one word
+    packed: bytes = pack_command(tuple(words))  # type: ignore[arg-type]  # its stub says a tuple of one word
+    return packed
 
 
 async def _reply(connection: AbstractConnection) -> Any:
