@@ -10,7 +10,10 @@ from fraudstream import __version__
 from fraudstream.cli.bench import bench
 from fraudstream.cli.db import db_app
 from fraudstream.cli.demo import demo
+from fraudstream.cli.doctor import doctor
+from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
+from fraudstream.cli.status import lag, pending, status, streams, workers
 from fraudstream.cli.train import train
 from fraudstream.cli.worker import alerter_app, worker_app
 
@@ -23,9 +26,12 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(bench)
 app.command()(train)
+for command in (status, lag, streams, pending, workers, doctor):
+    app.command()(command)
 app.add_typer(produce_app, name="produce")
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")
+app.add_typer(monitor_app, name="monitor")
 app.add_typer(db_app, name="db")
 
 

@@ -1,0 +1,102 @@
+"""
+The whole examination: the running system, looked at twice, and the files that a worker would load here.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import msgspec
+
+from fraudstream.adapters.slack_check import check_slack
+from fraudstream.app.findings import Finding, Level, Limits
+from fraudstream.app.health import judge_change
+from fraudstream.app.health_server import advise
+from fraudstream.app.loading import load_rule_set, load_rulebook
+from fraudstream.app.looking import look_at_database, looks
+from fraudstream.domain.errors import AlertFailed, ConfigurationError, StreamUnavailable
+from fraudstream.scoring.load import load_model
+from fraudstream.settings import Settings, locate
+
+
+class Examination(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What was found; where Redis is not ``reachable``, nothing is known of streams and groups.
+    """
+
+    reachable: bool
+    findings: list[Finding]
+
+
+async def examine(settings: Settings, limits: Limits, *, between_s: float = 2.0, slack: bool = False) -> Examination:
+    """
+    Return everything that there is to say.
+
+    Args:
+        settings: Checked settings.
+        limits: From where on something is bad.
+        between_s: Pause between the two looks, which show whether a group falls behind or stands still.
+        slack: Whether to ask Slack if it knows our token.
+    """
+    reachable, found = await _running(settings, limits, between_s)
+    found += await asyncio.to_thread(lambda: list(_files(settings)))
+    if slack:
+        found.append(await _slack(settings))
+    return Examination(reachable=reachable, findings=found)
+
+
+async def _running(settings: Settings, limits: Limits, between_s: float) -> tuple[bool, list[Finding]]:
+    try:
+        first, last = [look async for look in looks(settings, limits, every_s=between_s, times=2)]
+    except StreamUnavailable as exc:
+        says = f"Redis is not reachable, nothing is decided: {exc}"
+        away = Finding(level=Level.FAIL, about="redis", says=says, command="start it; is REDIS_URL right?")
+        return False, [away, *await look_at_database(settings.postgres_url)]
+    found = [*last.findings, *judge_change(first.overview, last.overview, limits), *advise(last.overview.server)]
+    if settings.postgres_url is None:
+        found.append(Finding(level=Level.OK, about="database", says="not looked at: POSTGRES_URL is not set here"))
+    return True, found
+
+
+def _files(settings: Settings) -> Iterator[Finding]:
+    """
+    Load what a worker loads at its start.
+    """
+    try:
+        rulebook = load_rulebook(settings)
+    except ConfigurationError as exc:
+        yield _refused("features", exc, "FRAUDSTREAM_FEATURES and FRAUDSTREAM_POLICY name the files")
+        return  # rules and model are read against the features
+    features = rulebook.features
+    yield _fine("features", f"{locate(settings.features_path)}: {len(features.names)} features, set {features.id}")
+    try:
+        rules = load_rule_set(settings, features)
+        yield _fine("rules", f"{locate(settings.rules_path)}: {len(rules.rules)} rules, set {rules.id[:12]}")
+    except ConfigurationError as exc:
+        yield _refused("rules", exc, "FRAUDSTREAM_RULES and FRAUDSTREAM_LISTS name the files")
+    try:
+        model = load_model(locate(settings.model_path), features.names, feature_set=features.id)
+        yield _fine("model", f"{locate(settings.model_path)}: {model.version}, checksum {model.id[:12]} as its manifest says")
+    except ConfigurationError as exc:
+        yield _refused("model", exc, "ML_MODEL_PATH names it; fraudstream train makes one")
+
+
+async def _slack(settings: Settings) -> Finding:
+    if not settings.slack_bot_token:
+        return Finding(
+            level=Level.WARN, about="slack", says="no bot token is set here", command="set FRAUDSTREAM_SLACK_BOT_TOKEN"
+        )
+    try:
+        return _fine(
+            "slack", f"the token belongs to {await check_slack(settings.slack_bot_token, base_url=settings.slack_base_url)}"
+        )
+    except AlertFailed as exc:
+        command = "make a new token at api.slack.com/apps" if exc.permanent else f"curl -sI {settings.slack_base_url}"
+        return Finding(level=Level.FAIL, about="slack", says=f"auth.test: {exc.detail}", command=command)
+
+
+def _fine(about: str, says: str) -> Finding:
+    return Finding(level=Level.OK, about=about, says=says)
+
+
+def _refused(about: str, why: ConfigurationError, command: str) -> Finding:
+    return Finding(level=Level.FAIL, about=about, says=str(why), command=command)

@@ -1,0 +1,122 @@
+"""
+The process that watches streams and groups for the others: when the workers of a group are gone, somebody must report its lag.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import structlog
+
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_keys import RAW, Keys
+from fraudstream.adapters.redis_overview import read_overview
+from fraudstream.app.connections import address
+from fraudstream.domain.errors import TransientError
+from fraudstream.fleet.overview import GroupState, Overview
+from fraudstream.settings import Settings
+from fraudstream.telemetry.exporter import serve
+from fraudstream.telemetry.metrics import Metrics
+
+#: One value of one gauge: the gauge, values of its labels, the value.
+_Value = tuple[Any, tuple[str, ...], float]
+
+
+class Board:
+    """
+    Shows an overview as gauges. What an overview no longer holds is taken off: an old figure would pass for a new one.
+    """
+
+    def __init__(self, metrics: Metrics, *, most_entries: int) -> None:
+        self._metrics = metrics
+        self._most_entries = most_entries
+        self._shown: set[tuple[Any, tuple[str, ...]]] = set()
+
+    def show(self, overview: Overview) -> None:
+        """
+        Show what was seen.
+        """
+        there = {stream.stream for stream in overview.streams if stream.exists}
+        groups = [group for group in overview.groups if group.known and group.stream in there]
+        values = [*self._streams(overview), *(value for group in groups for value in self._group(group))]
+        for gauge, labels, value in values:
+            gauge.labels(*labels).set(value)
+        self._keep_only({(gauge, labels) for gauge, labels, _ in values})
+
+    def clear(self) -> None:
+        """
+        Show nothing: nobody knows how it stands.
+        """
+        self._keep_only(set())
+
+    def _keep_only(self, wanted: set[tuple[Any, tuple[str, ...]]]) -> None:
+        for gauge, labels in self._shown - wanted:
+            gauge.remove(*labels)
+        self._shown = wanted
+
+    def _streams(self, overview: Overview) -> Iterator[_Value]:
+        metrics, letters = self._metrics, overview.dead_letters
+        for stream in overview.streams:
+            yield metrics.stream_entries, (stream.stream,), stream.entries
+            yield metrics.stream_memory_bytes, (stream.stream,), stream.memory_bytes
+            if self._most_entries and stream.stream.startswith(RAW):
+                yield metrics.stream_max_entries, (stream.stream,), self._most_entries
+        yield metrics.dlq_entries, (letters.stream,), letters.entries
+        yield metrics.dlq_oldest_entry_age_seconds, (letters.stream,), letters.oldest_age_s
+
+    def _group(self, group: GroupState) -> Iterator[_Value]:
+        metrics, pair = self._metrics, (group.stream, group.group)
+        yield metrics.group_lag_entries, pair, math.nan if group.lag_entries is None else group.lag_entries
+        yield metrics.group_lag_unknown, pair, not group.lag_told
+        yield metrics.group_pending_entries, pair, group.pending_entries
+        yield metrics.group_oldest_pending_age_seconds, pair, group.oldest_pending_age_s
+        yield metrics.group_consumers, (*pair, "active"), len(group.workers)
+        yield metrics.group_consumers, (*pair, "idle"), len(group.gone)
+
+
+async def run_monitor(
+    settings: Settings, stop: asyncio.Event, *, every_s: float, ready: Callable[[int | None], None] = lambda _port: None
+) -> None:
+    """
+    Watch until ``stop`` is set. While Redis is away the gauges are absent, and the monitor goes on trying.
+
+    Args:
+        settings: Checked settings.
+        stop: Set by whoever catches the signals.
+        every_s: Pause between two looks.
+        ready: Called with the port of the page, None without one, after the first look.
+
+    Raises:
+        ConfigurationError: The address of Redis or the port cannot be used.
+    """
+    metrics = Metrics(groups=(), producer=False, monitor=True)
+    board = Board(metrics, most_entries=settings.lag_limit_entries)
+    log = structlog.get_logger()
+    with ExitStack() as stack:
+        port = None
+        if settings.metrics_port is not None:
+            exporter = serve(metrics, settings.metrics_port, settings.metrics_dir, host=settings.metrics_host)
+            stack.callback(exporter.close)
+            port = exporter.port
+            log.info("metrics_served", port=port)
+        async with connected(address(settings), connections=2) as client:
+            told = False
+            while not stop.is_set():
+                try:
+                    board.show(await read_overview(client, Keys(), letters=0, allow_no_persistence=True))
+                except TransientError as exc:
+                    board.clear()
+                    log.warning("monitor_blind", error=repr(exc), pause_s=every_s)
+                if not told:
+                    ready(port)
+                    told = True
+                await _rest(stop, every_s)
+
+
+async def _rest(stop: asyncio.Event, pause_s: float) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), pause_s)
+    except TimeoutError:
+        return
