@@ -246,6 +246,19 @@ class TransactionStreamContract:
         assert [len(first), *map(len, second)] == [3, 1, 1, 1, 0]
         assert [delivery.deliveries for deliveries in second for delivery in deliveries] == [3, 3, 3]
 
+    async def test_innocents_in_front_of_a_suspect_are_claimed_without_it(self, streams: Streams) -> None:
+        entries = streams.add(4)
+        stream = streams.consumer("a")
+        await stream.open()
+        await stream.read(4, 1)
+        await stream.later(entries[2], 0.0)
+        await stream.due(10)
+
+        heir = streams.consumer("heir")
+        claimed = [[delivery.entry_id for delivery in await heir.claim(10)] for _ in range(3)]
+
+        assert claimed == [entries[:2], entries[2:3], entries[3:]]
+
     async def test_dead_entries_behind_a_thousand_live_ones_are_reached(self, streams: Streams) -> None:
         """
         Looking always from the first pending entry on never came past the live ones: the dead ones behind waited for ever.
