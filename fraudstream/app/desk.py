@@ -1,0 +1,49 @@
+"""
+Where the desk for dead letters gets its servers from.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import msgspec
+
+from fraudstream.adapters.postgres_audit import PostgresAudit
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_clock import RedisClock
+from fraudstream.adapters.redis_keys import Keys
+from fraudstream.adapters.redis_letters import RedisLetters
+from fraudstream.adapters.redis_verdicts import LedgerOptions
+from fraudstream.app.connections import address
+from fraudstream.app.letters import Actor, LetterDesk
+from fraudstream.settings import Settings
+
+
+class OpenDesk(msgspec.Struct, frozen=True):
+    """
+    The desk, the clock of Redis in milliseconds when it was opened, and the currency of bodies that name none.
+    """
+
+    desk: LetterDesk
+    now_ms: int
+    currency: str
+
+
+@asynccontextmanager
+async def open_desk(settings: Settings, actor: Actor) -> AsyncIterator[OpenDesk]:
+    """
+    Lend the desk for dead letters; with ``POSTGRES_URL`` it knows what is on record and keeps the audit log.
+
+    Raises:
+        TransientError: Redis, or the database that is named, did not answer: nothing is changed that could not be audited.
+    """
+    async with AsyncExitStack() as stack:
+        client = await stack.enter_async_context(connected(address(settings)))
+        clock = RedisClock()
+        await clock.set(client)
+        audit = None
+        if settings.postgres_url is not None:
+            audit = await PostgresAudit.connect(settings.postgres_url)
+            stack.push_async_callback(audit.close)
+        ttl_s = LedgerOptions(horizon_s=settings.dedup_horizon_s).record_ttl_s
+        letters = RedisLetters(client, Keys(), record_ttl_s=ttl_s)
+        yield OpenDesk(LetterDesk(letters, audit, actor, currency=settings.currency), clock.now_ms(), settings.currency)
