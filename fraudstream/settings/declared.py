@@ -181,8 +181,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret: Annotated[str | None, _says("Key of the signature (HMAC-SHA256) on each post.", secret=True)] = None
 
     metrics_port: Annotated[
-        int | None, _says("Port of /metrics; 0 = a free one, none = off.", section="Telemetry", ge=0, le=65535)
-    ] = 9464
+        int | None, _says("Port of /metrics; 0 = a free one, which the log names; none = off.", section="Telemetry", ge=0, le=65535)
+    ] = 0
     metrics_host: Annotated[str, _says("Address that /metrics listens on.")] = "127.0.0.1"
     metrics_dir: Annotated[
         Path | None, _says("Folder for a file that tells Prometheus (file_sd_configs) which port was taken.")

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 def environment(valkey: LocalValkey, database: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "REDIS_", "POSTGRES_"))}
-    return {**kept, "REDIS_URL": valkey.url, "POSTGRES_URL": database, "FRAUDSTREAM_METRICS_PORT": "0"}
+    return {**kept, "REDIS_URL": valkey.url, "POSTGRES_URL": database}
 
 
 @contextmanager

@@ -122,3 +122,26 @@ async def test_an_idle_stream_is_no_error() -> None:
         assert all(worker.running for worker in system.workers)
         assert [line for line in logs.splitlines() if '"level":"warning"' in line or '"level":"error"' in line] == []
         assert not any(open_entries(client, SERVED[:2]).values())
+
+
+async def test_a_label_becomes_a_row_once_and_a_broken_one_a_letter() -> None:
+    label = {
+        "label_id": "label_1",
+        "transaction_id": "txn_1",
+        "label": "fraud",
+        "source": "chargeback",
+        "labelled_at": "2026-01-15T12:00:00Z",
+    }
+    with a_system(("labels",)) as system, Redis.from_url(system.valkey.url) as client:
+        await migrate(system.postgres.url)
+        system.start_workers()
+
+        for fields in (label, label, {**label, "label_id": "label_2", "label": "perhaps"}):
+            client.xadd("transactions:labels", {"data": json.dumps(fields)})
+        wait_until_done(client, ("labels",))
+
+        stored = await rows(system.postgres.url, "SELECT label_id, transaction_id, label, source FROM labels")
+        assert [tuple(row) for row in stored] == [("label_1", "txn_1", "fraud", "chargeback")]
+        assert [(letter["source"], letter["reason"]) for letter in letters(client)] == [
+            ("transactions:labels", "schema_invalid")
+        ]
