@@ -8,8 +8,9 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -121,11 +122,11 @@ def test_what_cannot_work_is_refused_in_words(words: list[str], code: int, says:
 
 
 def test_the_demo_accounts_for_every_payment_and_leaves_nothing_running() -> None:
-    before = {process.pid for process in psutil.process_iter()}
+    mark = f"demo-{uuid.uuid4()}"
 
     done = subprocess.run(
         [sys.executable, "-m", "fraudstream", "demo", "--json", "--transactions", "1500", "--rate", "0"],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=120,
+        cwd=ROOT, env={**os.environ, "MARK_OF_TEST": mark}, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr
@@ -138,16 +139,19 @@ def test_the_demo_accounts_for_every_payment_and_leaves_nothing_running() -> Non
     assert data["alerts_sent"] == data["flagged"] > 0
     assert data["latency_ms"].keys() == {"p50", "p95", "p99"}
     assert 0 < data["detection"]["average_precision"] < 1
-    wait_until_sync(lambda: _ours() <= before, "the demo's processes to be gone", timeout_s=15)
+    wait_until_sync(lambda: not _marked(mark), "the demo's processes to be gone", timeout_s=15)
 
 
-def _ours() -> set[int]:
-    names = ("valkey-server", "postgres", "fraudstream")
-    return {
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if any(name in " ".join(process.info["cmdline"] or []) for name in names)
-    }
+def _marked(mark: str) -> list[int]:
+    """
+    Return the processes that inherited a mark from the demo.
+    """
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("MARK_OF_TEST") == mark:
+                found.append(process.pid)
+    return found
 
 
 async def test_the_migrations_are_applied_once_and_say_so(empty_database: str) -> None:
