@@ -3,11 +3,12 @@ What a server must be before we trust it with payments.
 """
 
 from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError
 
 from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_intake import info
 from fraudstream.adapters.redis_stream import plain
-from fraudstream.domain.errors import UnsuitableServer
+from fraudstream.domain.errors import StreamUnavailable, UnsuitableServer
 from fraudstream.fleet.overview import ServerProblem, ServerState
 
 #: Oldest versions that the scripts run on.
@@ -22,8 +23,13 @@ async def check_server(client: Redis, *, allow_no_persistence: bool, partitioned
         UnsuitableServer: Names every problem with its remedy.
         StreamUnavailable: The server did not answer.
     """
-    with translated("INFO"):
-        facts = info(await plain(client).execute_command("INFO"))
+    try:
+        with translated("INFO"):
+            facts = info(await plain(client).execute_command("INFO"))
+    except StreamUnavailable as exc:
+        if isinstance(exc.__cause__, AuthenticationError):
+            raise UnsuitableServer(f"Redis refuses us: {exc.__cause__}; put user and password into REDIS_URL") from None
+        raise
     problems = server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=partitioned)
     shown = " ".join(server_version(facts))
     if problems:

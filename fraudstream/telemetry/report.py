@@ -75,6 +75,9 @@ class GroupReport:
         An entry was given up after too many tries.
         """
         self._finished(1, "dead_lettered")
+        if self._group in DECIDING_GROUPS:
+            # Their stage writes the letter itself, before the verdict that ends the entry.
+            self._metrics.dlq_events_total.labels(self._stream, "max_retries").inc()
         self._log.error("entry_given_up", error=error)
 
     def _finished(self, entries: int, outcome: str) -> None:

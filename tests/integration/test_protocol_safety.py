@@ -271,3 +271,11 @@ async def test_old_and_clustered_servers_are_refused_in_words(facts: str, proble
         await check_server(Telling(), allow_no_persistence=False, partitioned=False)  # type: ignore[arg-type]
 
     assert problem in str(refused.value)
+
+
+@pytest.mark.parametrize("address", ["redis://:wrong@127.0.0.1:{}/0", "redis://127.0.0.1:{}/0"])
+async def test_a_server_that_refuses_our_password_stops_the_start_in_words(address: str) -> None:
+    with LocalValkey(arguments=["--requirepass", "secret"]) as server:
+        async with connected(RedisAddress(url=address.format(server.port))) as client:
+            with pytest.raises(UnsuitableServer, match="REDIS_URL"):
+                await check_server(client, allow_no_persistence=False, partitioned=False)
