@@ -2,6 +2,8 @@
 Whether Slack knows our token; nothing is posted.
 """
 
+from collections.abc import Mapping
+
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
@@ -22,7 +24,10 @@ async def check_slack(token: str, *, base_url: str = SLACK_API) -> str:
     try:
         answer = await AsyncWebClient(token, base_url=base_url, timeout=_TIMEOUT_S, retry_handlers=[]).auth_test()
     except SlackApiError as exc:
-        raise AlertFailed("slack", str(exc.response.get("error", "refused")), permanent=True) from None
+        # A body that is no JSON comes as the HTTP library's own answer.
+        data = getattr(exc.response, "data", None)
+        word = data.get("error") if isinstance(data, Mapping) else None
+        raise AlertFailed("slack", str(word or "the answer is not one of Slack"), permanent=bool(word)) from None
     except (aiohttp.ClientError, TimeoutError, OSError, SlackClientError, AttributeError) as exc:
         raise AlertFailed("slack", f"no answer: {type(exc).__name__}", permanent=False) from None
     return f"{answer.get('user', 'a bot')} of {answer.get('team', 'a workspace')}"

@@ -59,6 +59,7 @@ class FakeSlack:
         """
         app = web.Application()
         app.router.add_post("/api/chat.postMessage", self._post_message)
+        app.router.add_post("/api/auth.test", self._auth_test)
         app.router.add_post("/services/{tail:.*}", self._webhook)
         self._server = TestServer(app)
         await self._server.start_server()
@@ -77,6 +78,14 @@ class FakeSlack:
         if failure is not None:
             return failure
         return web.json_response({"ok": True, "channel": body["channel"], "ts": f"{len(self.messages)}.000100"})
+
+    async def _auth_test(self, request: web.Request) -> web.StreamResponse:
+        self.requests.append(("auth.test", dict(request.headers)))
+        planned = self.plan["auth.test"].popleft() if self.plan["auth.test"] else "ok"
+        if planned.isdigit():
+            return web.Response(status=int(planned), text="<html>")
+        known = {"ok": True, "user": "fraud-bot", "team": "Example"}
+        return web.json_response(known if planned == "ok" else {"ok": False, "error": planned})
 
     async def _webhook(self, request: web.Request) -> web.StreamResponse:
         failure = await self._answer(request, "webhook", await request.json())
