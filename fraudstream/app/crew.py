@@ -32,7 +32,7 @@ from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
 from fraudstream.stages.recorder import Recorder
-from fraudstream.stages.step_in import AbsentModel, AbsentRules, StepIn
+from fraudstream.stages.step_in import ABSENT, StepIn
 from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import AlertMetrics, GroupReport
@@ -156,8 +156,7 @@ class Crew:
             return self._road(make_judge(rulebook, report), rulebook, stream, report)
 
         async def absent(stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            judge = AbsentModel() if stream.group == "ml-scoring" else AbsentRules()
-            return StepIn(self._road(judge, rulebook, stream, report))
+            return StepIn(self._road(ABSENT[stream.group], rulebook, stream, report))
 
         await self._consumer(group, stage)
         if self._settings.decision_deadline_ms:

@@ -2,7 +2,7 @@
 Answer for a group that does not: complete what others have waited for long enough, with no opinion.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,16 +10,18 @@ from numpy.typing import NDArray
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RulesVerdict, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery, Handled
-from fraudstream.stages.verdict import VerdictRoad
+from fraudstream.stages.verdict import Judge, VerdictRoad
 
 
-class AbsentRules:
+class Absent:
     """
-    The judge of a rules group that is not there.
+    The judge of a group that is not there.
     """
 
-    step = "rules"
-    deadline_fallback = Fallback.RULES_DEADLINE
+    def __init__(self, step: str, deadline_fallback: Fallback, no_opinion: Callable[[Fallback], Verdict]) -> None:
+        self.step = step
+        self.deadline_fallback = deadline_fallback
+        self._no_opinion = no_opinion
 
     async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[Verdict]:
         """
@@ -27,32 +29,18 @@ class AbsentRules:
         """
         return [self.no_opinion(self.deadline_fallback)] * len(transactions)
 
-    def no_opinion(self, reason: Fallback) -> RulesVerdict:
+    def no_opinion(self, reason: Fallback) -> Verdict:
         """
         Return a verdict that names only why there is none.
         """
-        return RulesVerdict(rule_set="", fallback=reason)
+        return self._no_opinion(reason)
 
 
-class AbsentModel:
-    """
-    The judge of a model group that is not there.
-    """
-
-    step = "model"
-    deadline_fallback = Fallback.MODEL_DEADLINE
-
-    async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[Verdict]:
-        """
-        Return no opinion on every row.
-        """
-        return [self.no_opinion(self.deadline_fallback)] * len(transactions)
-
-    def no_opinion(self, reason: Fallback) -> ModelVerdict:
-        """
-        Return a verdict that names only why there is none.
-        """
-        return ModelVerdict(model="", fallback=reason)
+#: Who answers for each deciding group.
+ABSENT: dict[str, Judge] = {
+    "fraud-check": Absent("rules", Fallback.RULES_DEADLINE, lambda reason: RulesVerdict(rule_set="", fallback=reason)),
+    "ml-scoring": Absent("model", Fallback.MODEL_DEADLINE, lambda reason: ModelVerdict(model="", fallback=reason)),
+}
 
 
 class StepIn:
