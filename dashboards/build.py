@@ -94,7 +94,7 @@ OVERVIEW: Sequence[tuple[str, Sequence[Panel]]] = [
              share(f"sum({rate('decisions_degraded_total')})", DECISIONS), steps=[(0.001, "yellow"), (0.01, "red")]),
         stat("Dead letters", "Entries given up in the selected range.", "short",
              "sum(increase(fraudstream_dlq_events_total{$J}[$__range]))", steps=[(1, "yellow"), (100, "red")]),
-        stat("Workers", "Processes that answer scrapes.", "short", "count(fraudstream_build_info{$J})",
+        stat("Workers", "Processes that answer scrapes.", "short", "count(fraudstream_worker_heartbeat_timestamp_seconds{$J})",
              base="red", steps=[(1, "green")]),
     ]),
     ("Firing alerts", [
@@ -112,6 +112,14 @@ OVERVIEW: Sequence[tuple[str, Sequence[Panel]]] = [
         Panel("Decision latency", "XADD to decision. Red: beyond the objective. Dots: slow transactions, by id.", "s",
               [(quantile(q, "decision_latency_seconds"), f"p{q * 100:.0f}") for q in (0.5, 0.95, 0.99)],
               steps=[(0.25, "red")]),
+    ]),
+    ("Backlog", [
+        Panel("Entries not read", "Lag of each group, counted where Redis cannot tell it.", "short",
+              [("max by (group) (fraudstream_group_lag_entries{$J})", "{{group}}")]),
+        Panel("Oldest entry in work", "Age of the oldest entry read and not acknowledged. Red: nothing finishes it.", "s",
+              [("max by (group) (fraudstream_group_oldest_pending_age_seconds{$J})", "{{group}}")], steps=[(120, "red")]),
+        Panel("Workers with a heartbeat", "Consumers of each group that gave a sign of life. At 0 nobody serves the group.",
+              "short", [('max by (group) (fraudstream_group_consumers{$J,state="active"})', "{{group}}")]),
     ]),
     ("Decisions", [
         Panel("Outcomes", "Decisions per second, by outcome.", "eps",

@@ -165,13 +165,13 @@ def test_every_mounted_file_is_in_the_project(name: str):
     assert all(mount.endswith(":ro") for mount in mounts)
 
 
-def test_prometheus_scrapes_every_group_where_it_listens():
+def test_prometheus_scrapes_every_group_and_the_monitor_where_they_listen():
     scrape = yaml.safe_load((ROOT / "dashboards/prometheus/prometheus.yml").read_text())["scrape_configs"][0]["dns_sd_configs"][
         0
     ]
 
-    assert set(scrape["names"]) == set(GROUPS)
-    assert all(SERVICES[name]["environment"]["FRAUDSTREAM_METRICS_PORT"] == str(scrape["port"]) for name in GROUPS)
+    assert set(scrape["names"]) == {*GROUPS, "monitor"}
+    assert all(SERVICES[name]["environment"]["FRAUDSTREAM_METRICS_PORT"] == str(scrape["port"]) for name in scrape["names"])
 
 
 def test_grafana_finds_its_data_source_and_dashboards_where_they_are_mounted():
