@@ -137,7 +137,7 @@ def _dead_letters(letters: Letters) -> Finding:
         level=Level.WARN,
         about="dead letters",
         says="; ".join([f"{count_of(letters.entries, 'dead letter')} ({_told_apart(letters)})", *causes]),
-        command=f"redis-cli XREVRANGE {letters.stream} + - COUNT 5",
+        command="fraudstream dlq stats; fraudstream dlq list",
     )
 
 

@@ -21,6 +21,7 @@ Mapping = Annotated[str | None, typer.Option(help="Columns: generic, paysim, han
 AllowLate = Annotated[bool, typer.Option("--allow-late", help="Send events older than the deduplication horizon.")]
 RedisUrl = Annotated[str | None, typer.Option(help="Address of Redis (REDIS_URL).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
+MetricsPort = Annotated[int | None, typer.Option(help="Port of /metrics; none when not given, 0 picks a free one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
 
 
@@ -34,6 +35,7 @@ def produce_file(
     mapping: Mapping = None,
     allow_late: AllowLate = False,
     redis_url: RedisUrl = None,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -43,7 +45,7 @@ def produce_file(
     Example: fraudstream produce file payments.jsonl --rate 500
     """
     send_file(path, mapping=mapping, limit=limit, rate=rate, allow_late=allow_late, as_json=as_json, quiet=quiet,
-              stream=stream, redis_url=redis_url)  # fmt: skip
+              metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
 
 
 @produce_app.command("synthetic")
@@ -55,6 +57,7 @@ def produce_synthetic(
     seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.", min=0.1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the world.")] = 4711,
     redis_url: RedisUrl = None,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -64,7 +67,7 @@ def produce_synthetic(
     Example: fraudstream produce synthetic --rate 500 --for 60
     """
     send_synthetic(seed=seed, limit=limit, rate=rate, seconds=seconds, as_json=as_json, quiet=quiet,
-                   stream=stream, redis_url=redis_url)  # fmt: skip
+                   metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
 
 
 @exits
@@ -79,6 +82,7 @@ def produce_either(
     mapping: Mapping = None,
     allow_late: AllowLate = False,
     redis_url: RedisUrl = None,
+    metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -90,15 +94,15 @@ def produce_either(
     del group
     if file is not None:
         send_file(file, mapping=mapping, limit=limit, rate=rate, allow_late=allow_late, as_json=as_json, quiet=quiet,
-                  stream=stream, redis_url=redis_url)  # fmt: skip
+                  metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
     else:
         send_synthetic(seed=seed, limit=limit, rate=rate or 200.0, seconds=seconds, as_json=as_json, quiet=quiet,
-                       stream=stream, redis_url=redis_url)  # fmt: skip
+                       metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
 
 
 def send_file(
     path: str, *, mapping: str | None, limit: int | None, rate: float | None, allow_late: bool, as_json: bool, quiet: bool,
-    **overrides: Any,
+    metrics_port: int | None = None, **overrides: Any,
 ) -> None:  # fmt: skip
     """
     Send a file; rows that no transaction can be made of are named on standard error and counted.
@@ -116,12 +120,14 @@ def send_file(
 
     rows = itertools.islice(read_file(path, mapping, on_bad=tell), limit)
     checked = refuse_late(rows, now_ms=int(time.time() * 1000), horizon_s=settings.dedup_horizon_s, allow=allow_late)
-    _send(checked, settings, rate=rate, total=limit, as_json=as_json, quiet=quiet, bad=bad)
+    _send(checked, settings, rate=rate, total=limit, as_json=as_json, quiet=quiet, bad=bad,
+          metrics_port=metrics_port)  # fmt: skip
 
 
 def send_synthetic(
-    *, seed: int, limit: int | None, rate: float | None, seconds: float | None, as_json: bool, quiet: bool, **overrides: Any
-) -> None:
+    *, seed: int, limit: int | None, rate: float | None, seconds: float | None, as_json: bool, quiet: bool,
+    metrics_port: int | None = None, **overrides: Any,
+) -> None:  # fmt: skip
     """
     Send synthetic payments whose own time is now.
     """
@@ -130,20 +136,22 @@ def send_synthetic(
     settings = load_settings(**overrides)
     count = min((int(number) for number in (limit, (rate or 0) * seconds if seconds else None) if number), default=None)
     source = itertools.islice(live(seed, now_ms=lambda: int(time.time() * 1000)), count)
-    _send(source, settings, rate=rate, total=count, as_json=as_json, quiet=quiet, bad=[])
+    _send(source, settings, rate=rate, total=count, as_json=as_json, quiet=quiet, bad=[],
+          metrics_port=metrics_port)  # fmt: skip
 
 
 def _send(
-    source: Iterable[Any], settings: Any, *, rate: float | None, total: int | None, as_json: bool, quiet: bool, bad: list[Any]
-) -> None:
-    from fraudstream.app.connections import intake
+    source: Iterable[Any], settings: Any, *, rate: float | None, total: int | None, as_json: bool, quiet: bool, bad: list[Any],
+    metrics_port: int | None,
+) -> None:  # fmt: skip
+    from fraudstream.app.producing import observed_intake
     from fraudstream.cli.progress import progress
     from fraudstream.producers.produce import Produced, produce
 
     log_to_stderr(settings)
 
     async def main() -> Produced:
-        async with intake(settings) as target:
+        async with observed_intake(settings, metrics_port) as target:
             return await produce(
                 source,
                 target,

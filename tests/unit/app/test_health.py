@@ -2,10 +2,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from typer.testing import CliRunner
 
 from fraudstream.app.findings import Finding, Level, Limits, count_of, duration, healthy, size
 from fraudstream.app.health import judge, judge_change
 from fraudstream.app.health_server import advise
+from fraudstream.cli.main import app
 from fraudstream.fleet.overview import (
     Consumer,
     GroupState,
@@ -246,6 +248,25 @@ def test_a_slow_answer_is_not_taken_for_a_wrong_clock() -> None:
     slow = msgspec.structs.replace(SERVER, clock_ahead_s=6.0, answer_ms=4_000.0)
 
     assert bad(judge(an_overview(server=slow), LIMITS)) == []
+
+
+def test_every_command_that_is_proposed_exists() -> None:
+    letters = Letters(stream="transactions:dlq", entries=1)
+    pending = {"pending_entries": 1, "oldest_pending_age_s": 300.0, "oldest_pending": an_oldest(), "oldest_unread_age_s": 99.0}
+    troubled = [
+        an_overview(
+            *(a_group(name, consumers=()) for name in [*STREAMS, "labels"]), dead_letters=letters, undeliverable=letters
+        ),
+        an_overview(*(a_group(name, **pending) for name in STREAMS)),
+        an_overview(server=msgspec.structs.replace(SERVER, memory_bytes=2**30)),
+    ]
+    proposed = [part for overview in troubled for one in judge(overview, LIMITS) for part in one.command.split(";")]
+    ours = {part.strip() for part in proposed if part.strip().startswith("fraudstream ")}
+
+    assert len(ours) > 12
+    for command in ours:
+        shown = CliRunner().invoke(app, [*command.split()[1:], "--help"])
+        assert shown.exit_code == 0, f"{command}: {shown.output}"
 
 
 def test_memory_without_a_limit_is_advised_against_and_is_not_unhealthy() -> None:
