@@ -1,0 +1,178 @@
+"""
+What a decision was made with, found again by its identity: feature definitions, rules, lists, models.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from fraudstream.app.loading import load_rulebook
+from fraudstream.decision.policy import DecisionPolicy
+from fraudstream.domain.errors import ConfigurationError
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.load import load_features
+from fraudstream.rules.lists import ListContents, read_list
+from fraudstream.rules.load import canonical, load_rules
+from fraudstream.rules.ruleset import RuleSet
+from fraudstream.scoring.load import load_manifest, load_model
+from fraudstream.scoring.model import OnnxModel
+from fraudstream.settings import Settings, locate
+
+_T = TypeVar("_T")
+
+
+class Found(msgspec.Struct, frozen=True):
+    """
+    One thing that was looked for: itself and where it stands. ``exact`` is False for the current one in place of another.
+    """
+
+    thing: object
+    path: Path
+    exact: bool
+
+
+class Shelf:
+    """
+    The current files, and folders in which older ones were kept; each is read once.
+
+    Args:
+        settings: Name the current files.
+        archives: Folders that are searched, with everything below them, for what is not current any more.
+
+    Raises:
+        ConfigurationError: The current feature definitions or the policy cannot be used.
+    """
+
+    def __init__(self, settings: Settings, archives: Sequence[Path] = ()) -> None:
+        book = load_rulebook(settings)
+        self.policy: DecisionPolicy = book.policy
+        self._features = {book.features.id: book.features}
+        self._feature_paths = {book.features.id: locate(settings.features_path)}
+        self._rules_path = locate(settings.rules_path)
+        self._model_path = locate(settings.model_path)
+        self._lists_path = locate(settings.lists_path)
+        self._archives = archives
+        self._rules: dict[tuple[str, str, tuple[tuple[str, str], ...]], Found | None] = {}
+        self._models: dict[tuple[str, str], Found | None] = {}
+        self._texts: list[tuple[Path, str]] | None = None
+        self._lists: dict[str, list[tuple[Path, ListContents]]] | None = None
+
+    def features(self, feature_set: str) -> FeatureSet | None:
+        """
+        Return the definitions of a feature set; None when they are not at hand.
+        """
+        if feature_set not in self._features:
+            for path in self._archived("*.features"):
+                found = _or_none(path, lambda one: load_features(one.read_text(encoding="utf-8"), name=str(one)))
+                if found is not None:
+                    self._features.setdefault(found.id, found)
+                    self._feature_paths.setdefault(found.id, path)
+        return self._features.get(feature_set)
+
+    def rules(self, rule_set: str, versions: Mapping[str, str], features: FeatureSet) -> tuple[RuleSet, list[str]] | None:
+        """
+        Return a rule set with its lists, or the current one in its place, and in words what is not what it was.
+        """
+        key = (rule_set, features.id, tuple(sorted(versions.items())))
+        if key not in self._rules:
+            self._rules[key] = self._find_rules(rule_set, versions, features)
+        found = self._rules[key]
+        if found is None:
+            return None
+        rules = found.thing
+        assert isinstance(rules, RuleSet), "only rule sets are kept here"
+        notes = [] if rules.id == rule_set else [_other("the rule set", rule_set, rules.id, found.path)]
+        if rules.id == rule_set:
+            notes += [
+                _other(f"list @{name}", version, rules.lists.get(name, "none"), self._lists_path)
+                for name, version in sorted(versions.items())
+                if rules.lists.get(name) != version
+            ]
+        return rules, notes
+
+    def model(self, model: str, features: FeatureSet) -> tuple[OnnxModel, list[str]] | None:
+        """
+        Return a model, or the current one in its place, and in words what is not what it was.
+        """
+        key = (model, features.id)
+        if key not in self._models:
+            self._models[key] = self._find_model(model, features)
+        found = self._models[key]
+        if found is None:
+            return None
+        loaded = found.thing
+        assert isinstance(loaded, OnnxModel), "only models are kept here"
+        return loaded, [] if loaded.id == model else [_other("the model", model, loaded.id, found.path)]
+
+    def _find_rules(self, rule_set: str, versions: Mapping[str, str], features: FeatureSet) -> Found | None:
+        from_hash = [one for one in self._rule_texts() if _id_of(one[1]) == rule_set]
+        for exact, candidates in ((True, from_hash), (False, self._rule_texts()[:1])):
+            for path, text in candidates:
+                lists = self._lists_for(versions if exact else {})
+                loaded = _or_none(path, lambda one: load_rules(text, features=features.names, lists=lists, name=str(one)))  # noqa: B023
+                if loaded is not None:
+                    return Found(loaded, path, exact)
+        return None
+
+    def _rule_texts(self) -> list[tuple[Path, str]]:
+        """
+        Return every rule file, the current one first.
+        """
+        if self._texts is None:
+            paths = [self._rules_path, *self._archived("*.rules")]
+            texts = [(path, _or_none(path, lambda one: one.read_text(encoding="utf-8"))) for path in paths]
+            self._texts = [(path, text) for path, text in texts if text is not None]
+        return self._texts
+
+    def _lists_for(self, versions: Mapping[str, str]) -> dict[str, ListContents]:
+        """
+        Return each list in the version that is asked for, in the current one where that is not at hand.
+        """
+        if self._lists is None:
+            self._lists = {}
+            for path in (*sorted(self._lists_path.glob("*.list")), *self._archived("*.list")):
+                contents = _or_none(path, lambda one: read_list(one.read_text(encoding="utf-8")))
+                if contents is not None:
+                    self._lists.setdefault(path.stem, []).append((path, contents))
+        return {
+            name: next((one for _, one in kept if one.version == versions.get(name)), kept[0][1])
+            for name, kept in self._lists.items()
+        }
+
+    def _find_model(self, model: str, features: FeatureSet) -> Found | None:
+        paths = [self._model_path, *self._archived("*.onnx")]
+        exact = [path for path in paths if _manifest_sha(path) == model]
+        for path in (*exact, self._model_path):
+            loaded = _or_none(path, lambda one: load_model(one, features.names, feature_set=features.id))
+            if loaded is not None:
+                return Found(loaded, path, loaded.id == model)
+        return None
+
+    def _archived(self, pattern: str) -> Iterator[Path]:
+        return (path for folder in self._archives for path in sorted(folder.rglob(pattern)))
+
+
+def _or_none(path: Path, read: Callable[[Path], _T]) -> _T | None:
+    """
+    Return what a file holds; None for one that cannot be used, which is as good as none here.
+    """
+    try:
+        return read(path)
+    except (ConfigurationError, OSError, UnicodeDecodeError):
+        return None
+
+
+def _id_of(text: str) -> str:
+    return sha256(canonical(text).encode(errors="surrogatepass")).hexdigest()
+
+
+def _manifest_sha(path: Path) -> str:
+    found = _or_none(path, load_manifest)
+    return "" if found is None else found.sha256
+
+
+def _other(what: str, recorded: str, current: str, path: Path) -> str:
+    return f"{what} differs: the decision was made with {recorded[:12]}, which is not at hand; {path} is {current[:12]}"
