@@ -5,7 +5,7 @@ Entity states that move once, verdicts that join once, stepping in: the protocol
 import itertools
 import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,6 +33,8 @@ _REMEMBERED_KEYS = 200_000
 _DAY_MS = 86_400_000
 _ITEM = struct.Struct("<dd")
 _PLACES = {b"T": Place.FIRST, b"t": Place.AGAIN, b"L": Place.LATE, b"D": Place.DUPLICATE, b"d": Place.GONE}
+#: Answers of ``touch`` that end an entry.
+_ENDED = (b"D", b"d")
 _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
 #: The low bits of a record's flag byte.
 _OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.BLOCK: b"\x03"}
@@ -57,6 +59,36 @@ class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def _chunks(length: int) -> Iterator[range]:
     return (range(start, min(start + CALL_ITEMS, length)) for start in range(0, length, CALL_ITEMS))
+
+
+def _flat(replies: Sequence[Sequence[bytes]]) -> list[bytes]:
+    return [answer for reply in replies for answer in reply]
+
+
+def _others(answers: Sequence[bytes]) -> dict[int, VerdictRecord]:
+    """
+    Return, by row, the first verdicts among the answers of ``touch``.
+    """
+    return {row: decode_verdict(answer) for row, answer in enumerate(answers) if answer not in _PLACES}
+
+
+def _needs_states(row: int, answers: Sequence[bytes], others: Mapping[int, VerdictRecord]) -> bool:
+    """
+    Say whether a vector is still to be computed: nobody has fixed one, and the transaction is not done.
+    """
+    return not others[row].vector if row in others else answers[row] not in _ENDED
+
+
+def _keys(logs: Sequence[Sequence[str | None]], rings: Sequence[Sequence[str | None]], rows: Sequence[int]) -> list[str]:
+    return list({key for column in (*logs, *rings) for row in rows if (key := column[row]) is not None})
+
+
+def _mget(keys: Sequence[str]) -> list[list[Argument]]:
+    return [["MGET", *keys]] if keys else []
+
+
+def _found(keys: Sequence[str], replies: Sequence[Sequence[bytes | None]]) -> dict[str | None, bytes]:
+    return dict(zip(keys, (value or b"" for value in replies[0]), strict=True)) if keys else {}
 
 
 class _StateKeys:
@@ -102,6 +134,7 @@ class RedisEntityStore:
         self._clock = clock
         self._day = 0
         self._refreshed: set[str] = set()
+        self._behind = False
         size, cap = features.record_size, features.log_cap_records
         self._head: list[Argument] = [
             group, GROUP_BYTE[group], options.horizon_s * 1000, features.state_ttl_s, cap * size, max(1, cap // 4) * size,
@@ -114,55 +147,68 @@ class RedisEntityStore:
     async def touch(self, entry_ids: Sequence[bytes], transactions: Sequence[Transaction], records: Records) -> Touched:
         """
         Move and read; see the port.
+
+        A group that runs behind finds the other's verdict on most of its transactions, and their states are of no use to it: it
+        looks at the answers first and reads what is left in a second round trip.
         """
         logs = self._state_keys.columns(self._state_keys.log_prefixes, records)
         rings = self._state_keys.columns(self._state_keys.ring_prefixes, records)
-        items = [
-            (entry_id, self._txn + transaction.transaction_id)
-            for entry_id, transaction in zip(entry_ids, transactions, strict=True)
-        ]
-        commands: list[Call | list[Argument]] = [
-            self._call(chunk, items, records, logs, rings) for chunk in _chunks(len(items))
-        ]
-        wanted = list({key for column in (*logs, *rings) for key in column if key is not None})
+        calls = self._calls(entry_ids, transactions, records, logs, rings)
+        rows = range(len(entry_ids))
         with translated("touch"):
-            replies = await run(self._client, [*commands, ["MGET", *wanted]] if wanted else commands)
-        found: dict[str | None, bytes] = {None: b""}
-        if wanted:
-            found.update(zip(wanted, (value or b"" for value in replies[-1]), strict=True))
-        answers: list[bytes] = [answer for reply in replies[: len(commands)] for answer in reply]
+            if self._behind:
+                answers = _flat(await run(self._client, calls))
+                others = _others(answers)
+                found = await self._read(_keys(logs, rings, [row for row in rows if _needs_states(row, answers, others)]))
+            else:
+                wanted = _keys(logs, rings, rows)
+                replies = await run(self._client, [*calls, *_mget(wanted)])
+                answers, found = _flat(replies[: len(calls)]), _found(wanted, replies[len(calls) :])
+                others = _others(answers)
+        self._behind = len(others) * 2 > len(answers)
         # Only a first touch extends a life; what it was asked of in vain is asked again.
         self._refreshed.update(
             key for i, answer in enumerate(answers) if answer == b"T" for column in logs if (key := column[i]) is not None
         )
         return Touched(
             places=[_PLACES.get(answer, Place.OTHER) for answer in answers],
-            others={i: decode_verdict(answer) for i, answer in enumerate(answers) if answer not in _PLACES},
+            others=others,
             states=States(
-                logs={kind: [found[key] for key in column] for kind, column in zip(self._features.logs, logs, strict=True)},
-                rings={kind: [found[one] for one in column] for kind, column in zip(self._features.rings, rings, strict=True)},
+                logs={
+                    kind: [found.get(key, b"") for key in keys] for kind, keys in zip(self._features.logs, logs, strict=True)
+                },
+                rings={
+                    kind: [found.get(key, b"") for key in keys] for kind, keys in zip(self._features.rings, rings, strict=True)
+                },
             ),
         )
 
-    def _call(
+    async def _read(self, wanted: Sequence[str]) -> dict[str | None, bytes]:
+        return _found(wanted, await run(self._client, _mget(wanted))) if wanted else {}
+
+    def _calls(
         self,
-        chunk: range,
-        items: Sequence[tuple[bytes, str]],
+        entry_ids: Sequence[bytes],
+        transactions: Sequence[Transaction],
         records: Records,
         logs: Sequence[Sequence[str | None]],
         rings: Sequence[Sequence[str | None]],
-    ) -> Call:
-        keys: list[Argument] = [self._stream]
-        args = list(self._head)
-        for i in chunk:
-            entry_id, txn = items[i]
-            own = [column[i] for column in logs]
-            keys.append(txn)
-            keys += [key or txn for key in own]
-            keys += [column[i] or txn for column in rings]
-            item = _ITEM.pack(float(records.occurred_s[i]) * 1000, records.amounts[i])
-            args += (entry_id, item + self._refresh(own) + records.packed[i])
-        return Call(TOUCH, keys, args)
+    ) -> list[Call]:
+        seconds, amounts = records.occurred_s.tolist(), records.amounts.tolist()
+        calls = []
+        for chunk in _chunks(len(entry_ids)):
+            keys: list[Argument] = [self._stream]
+            args = list(self._head)
+            for i in chunk:
+                txn = self._txn + transactions[i].transaction_id
+                own = [column[i] for column in logs]
+                keys.append(txn)
+                keys += [key or txn for key in own]
+                keys += [column[i] or txn for column in rings]
+                item = _ITEM.pack(seconds[i] * 1000.0, amounts[i])
+                args += (entry_ids[i], item + self._refresh(own) + records.packed[i])
+            calls.append(Call(TOUCH, keys, args))
+        return calls
 
     def _refresh(self, keys: Sequence[str | None]) -> bytes:
         """
