@@ -25,6 +25,7 @@ from fraudstream.app.local_system import LocalSystem
 from fraudstream.cli.main import app
 from fraudstream.local import LocalValkey
 from fraudstream.local.process import free_port
+from fraudstream.local.worker import LocalWorker
 from tests.support.fake_slack import fake_slack
 from tests.support.system import a_system, append, payments, wait_until_done
 from tests.support.wait import wait_until_sync
@@ -205,13 +206,28 @@ def gauges(page: str) -> dict[tuple[str, ...], float]:
     return found
 
 
-def test_a_group_that_was_killed_is_named_by_status_and_doctor_until_it_is_back() -> None:
+def kill(worker: LocalWorker) -> None:
+    worker.kill()
+
+
+def freeze(worker: LocalWorker) -> None:
+    os.kill(worker.pid, signal.SIGSTOP)
+
+
+def thaw(worker: LocalWorker) -> None:
+    os.kill(worker.pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize(("trouble", "cure"), [(kill, LocalWorker.start), (freeze, thaw)], ids=["killed", "stuck"])
+def test_a_group_without_a_worker_is_named_by_status_and_doctor_until_it_is_back(
+    trouble: Callable[[LocalWorker], object], cure: Callable[[LocalWorker], object]
+) -> None:
     with running() as (system, _):
         (victim,) = (worker for worker in system.workers if worker.groups == "ml-scoring")
-        victim.kill()
-        killed_at = time.monotonic()
+        trouble(victim)
+        began = time.monotonic()
         wait_until_sync(lambda: fraudstream(system, "status").exit_code == 1, "status to notice")
-        noticed_s = time.monotonic() - killed_at
+        noticed_s = time.monotonic() - began
 
         text, machine, doctor = (
             fraudstream(system, "status"),
@@ -219,7 +235,7 @@ def test_a_group_that_was_killed_is_named_by_status_and_doctor_until_it_is_back(
             fraudstream(system, "doctor", "--json", "--between", "100ms"),
         )
         workers = fraudstream(system, "workers", "--group", "ml-scoring", "--json")
-        victim.start()
+        cure(victim)
         wait_until_sync(lambda: fraudstream(system, "status").exit_code == 0, "status to notice that it is back")
 
         assert noticed_s < 5
