@@ -7,12 +7,15 @@ from typing import Annotated
 import typer
 
 from fraudstream import __version__
-from fraudstream.cli.bench import bench
+from fraudstream.cli.bench import bench_app
 from fraudstream.cli.db import db_app
+from fraudstream.cli.decisions import decisions_app
 from fraudstream.cli.demo import demo
+from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
 from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
+from fraudstream.cli.rules import rules_app
 from fraudstream.cli.status import lag, pending, status, streams, workers
 from fraudstream.cli.train import train
 from fraudstream.cli.worker import alerter_app, worker_app
@@ -24,14 +27,17 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.command()(demo)
-app.command()(bench)
 app.command()(train)
 for command in (status, lag, streams, pending, workers, doctor):
     app.command()(command)
+app.add_typer(bench_app, name="bench")
 app.add_typer(produce_app, name="produce")
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")
 app.add_typer(monitor_app, name="monitor")
+app.add_typer(decisions_app, name="decisions")
+app.add_typer(dlq_app, name="dlq")
+app.add_typer(rules_app, name="rules")
 app.add_typer(db_app, name="db")
 
 
