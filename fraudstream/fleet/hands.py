@@ -3,8 +3,9 @@ What a worker has in hand, and what becomes of it: the table from errors to fate
 """
 
 import asyncio
+import itertools
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -90,16 +91,17 @@ class Hands:
         """
         self._slots.release()
 
-    async def take(self, deliveries: Sequence[Delivery]) -> None:
+    async def take(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
         """
         Work deliveries in the slot that the caller has waited for, without waiting for the end.
 
-        Suspects are worked alone, each after the other. An entry already in hand is passed over.
+        Suspects are worked alone, each after the other, and with ``alone`` all of them: entries that lie far apart must not
+        make one range for stepping in, which would drag along everything between them. An entry already in hand is passed over.
         """
         fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._held]
         self._held.update((delivery.entry_id, delivery) for delivery in fresh)
         self._report.in_hand(len(self._held))
-        task = asyncio.create_task(self._work(fresh))
+        task = asyncio.create_task(self._work(_split(fresh, alone=alone)))
         self._tasks.add(task)
         task.add_done_callback(self._done)
 
@@ -109,12 +111,12 @@ class Hands:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._report.retried("failed", repr(error), entries=0, pause_s=0.0)
 
-    async def _work(self, deliveries: Sequence[Delivery]) -> None:
+    async def _work(self, batches: Sequence[Sequence[Delivery]]) -> None:
         try:
-            for batch in _split(deliveries):
+            for batch in batches:
                 await self._until_over(batch)
         finally:
-            for delivery in deliveries:
+            for delivery in itertools.chain.from_iterable(batches):
                 self._held.pop(delivery.entry_id, None)
             self._report.in_hand(len(self._held))
 
@@ -225,10 +227,12 @@ class Hands:
                 await self._stream.hand_back(held)
 
 
-def _split(deliveries: Iterable[Delivery]) -> list[list[Delivery]]:
+def _split(deliveries: Sequence[Delivery], *, alone: bool) -> list[list[Delivery]]:
     """
     First deliveries stay together; a suspect, or an entry without a body, travels alone.
     """
+    if alone:
+        return [[delivery] for delivery in deliveries]
     together = [delivery for delivery in deliveries if delivery.deliveries == 1 and delivery.fields is not None]
-    alone = [[delivery] for delivery in deliveries if delivery.deliveries > 1 or delivery.fields is None]
-    return ([together] if together else []) + alone
+    suspects = [[delivery] for delivery in deliveries if delivery.deliveries > 1 or delivery.fields is None]
+    return ([together] if together else []) + suspects

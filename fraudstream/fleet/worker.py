@@ -74,7 +74,7 @@ class Worker:
 
     def _loops(self) -> list[Coroutine[None, None, None]]:
         limits = self._limits
-        loops = [self._every(limits.stranded_every_s, self._stranded)]
+        loops = [self._every(limits.stranded_every_s, self._stranded, alone=True)]
         if self._overdue is not None:
             return [*loops, self._every(self._overdue_every_s, self._step_in)]
         return [
@@ -148,14 +148,14 @@ class Worker:
             deliveries, more = await self._overdue.overdue(self._limits.batch_entries)
         return deliveries
 
-    async def _every(self, interval_s: float, source: Source) -> None:
+    async def _every(self, interval_s: float, source: Source, *, alone: bool = False) -> None:
         """
         Ask a source now and then, and again at once while it answers.
         """
         while await self._hands.slot():
             deliveries = await self._through_outages(source)
             if deliveries:
-                await self._hands.take(deliveries)
+                await self._hands.take(deliveries, alone=alone)
             else:
                 self._hands.no_slot()
                 await self._rest(interval_s)

@@ -123,3 +123,16 @@ async def test_an_error_of_the_runtime_itself_is_reported_and_gives_its_slot_bac
         )
 
     assert bench.report.states[-1] == "stopped"
+
+
+async def test_entries_that_lie_far_apart_are_worked_each_alone() -> None:
+    # Found stranded together they would make one range, and whatever lies between would be stepped into.
+    stage = ObedientStage()
+    hands = Hands(stage, FakeStream(MemoryStreams()), QUICK, RememberingReport(), random.Random(1))
+    far_apart = [a_delivery(), a_delivery(), a_delivery()]
+
+    assert await hands.slot()
+    await hands.take(far_apart, alone=True)
+    await wait_until(lambda: not hands.held, "all of them worked")
+
+    assert [[delivery.entry_id for delivery in batch] for batch in stage.batches] == [[one.entry_id] for one in far_apart]
