@@ -10,9 +10,13 @@ import typer
 
 from fraudstream.cli.entry import exits, inherited, print_json
 
+bench_app = typer.Typer(invoke_without_command=True)
 
+
+@bench_app.callback()
 @exits
 def bench(
+    context: typer.Context,
     rate: Annotated[float, typer.Option(help="Transactions per second while latency is measured.", min=1)] = 2_000.0,
     seconds: Annotated[float, typer.Option(help="How long that lasts.", min=1)] = 10.0,
     burst: Annotated[int, typer.Option(help="Transactions sent at once while throughput is measured.", min=1_000)] = 60_000,
@@ -24,6 +28,8 @@ def bench(
 
     Example: fraudstream bench --rate 1000 --json
     """
+    if context.invoked_subcommand is not None:
+        return
     import msgspec
 
     from fraudstream.app.bench import BenchPlan, run_bench
@@ -36,6 +42,34 @@ def bench(
         print_json("fraudstream.bench/1", msgspec.to_builtins(report))
     else:
         _print_report(report)
+
+
+@bench_app.command("rules")
+@exits
+def bench_rules_command(
+    rules: Annotated[int | None, typer.Option(help="Rules of one case; 50 and 200 when not given.", min=1)] = None,
+    list_entries: Annotated[int, typer.Option(help="Entries of each of three lists.", min=1)] = 50_000,
+    batch: Annotated[int, typer.Option(help="Transactions evaluated at once.", min=1)] = 256,
+    seconds: Annotated[float, typer.Option(help="How long each case is measured.", min=0)] = 3.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """
+    Measure the rules alone on one core, columns built from the transactions included.
+
+    Example: fraudstream bench rules --json
+    """
+    import msgspec
+
+    from fraudstream.app.bench_rules import DEFAULT_RULES, bench_rules
+    from fraudstream.cli.screen import table
+
+    cases = bench_rules([rules] if rules else DEFAULT_RULES, list_entries=list_entries, batch=batch, seconds=seconds)
+    if as_json:
+        print_json("fraudstream.bench_rules/1", {"cases": msgspec.to_builtins(cases), "commit": _commit()})
+    else:
+        head = ("rules", "list entries", "batch", "transactions/s", "hit")
+        shown = [(c.rules, c.list_entries, c.batch, round(c.transactions_per_second), f"{c.hit_ratio:.1%}") for c in cases]
+        typer.echo(table(head, shown))
 
 
 def _commit() -> str:

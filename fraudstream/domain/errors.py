@@ -21,6 +21,8 @@ Every error, named by what becomes of the delivery that met it.
     └── AlertFailed               transient: due again later; permanent: alerts:undeliverable
 """
 
+from collections.abc import Sequence
+
 
 class FraudstreamError(Exception):
     """
@@ -49,7 +51,15 @@ class InvalidFeatures(ConfigurationError):
 class InvalidRule(ConfigurationError):
     """
     A rule file or list cannot be used; the text shows line, caret and remedy for each problem.
+
+    Args:
+        text: What people read.
+        places: For tools, each problem as line, column (both from 1), message and hint.
     """
+
+    def __init__(self, text: str, places: Sequence[tuple[int, int, str, str]] = ()) -> None:
+        super().__init__(text)
+        self.places = tuple(places)
 
 
 class IncompatibleModel(ConfigurationError):

@@ -2,10 +2,12 @@
 The tests that stand beside a rule: a transaction made up from a few values, and whether the rule must hit it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from math import nan
 from typing import Any
+
+import msgspec
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.transaction import Transaction
@@ -16,7 +18,7 @@ from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
 from fraudstream.rules.row import Row, build_row
 from fraudstream.rules.rule import Rule
 from fraudstream.rules.syntax import BoolLiteral, GivenValue, NumberLiteral, OnMissing, RuleTest, TextLiteral
-from fraudstream.rules.vocabulary import Attribute, Kind
+from fraudstream.rules.vocabulary import Attribute, Kind, attributes
 
 #: The transaction that a test begins with; every other field and every feature is missing until the test gives it.
 DEFAULTS: dict[str, Any] = {
@@ -26,6 +28,7 @@ DEFAULTS: dict[str, Any] = {
     # 2026-01-01T12:00:00Z
     "occurred_at_ms": 1_767_268_800_000,
 }
+_WORDS = {True: "hit", False: "miss"}
 
 
 def run_tests(rule: Rule, known: Mapping[str, Attribute], lists: Mapping[str, ListContents], problems: Problems) -> None:
@@ -44,6 +47,44 @@ def run_tests(rule: Rule, known: Mapping[str, Attribute], lists: Mapping[str, Li
             wanted, got = ("hit", "missed") if test.hit else ("miss", "hit")
             message = f"rule {rule.rule_id} must {wanted} this transaction, and {got} it"
             problems.add(Problem(test.at, test.end - test.at, message, "mend the rule, or the test"))
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How one test went. ``at`` and ``end`` are its characters in the source. ``expected`` and ``got`` are ``hit`` or ``miss``;
+    ``got`` is ``error``, with ``problem`` in words, where the test cannot be run.
+    """
+
+    rule_id: str
+    at: int
+    end: int
+    expected: str
+    got: str
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """
+        Whether the rule did what its test says.
+        """
+        return self.expected == self.got
+
+
+def results(rules: Iterable[Rule], features: Sequence[str], lists: Mapping[str, ListContents]) -> list[Result]:
+    """
+    Run every test of every rule and return how each went, in the order of the rules given.
+    """
+    known = attributes(features)
+    return [_result(rule, test, known, lists) for rule in rules for test in rule.tests]
+
+
+def _result(rule: Rule, test: RuleTest, known: Mapping[str, Attribute], lists: Mapping[str, ListContents]) -> Result:
+    problem = ""
+    try:
+        got = _WORDS[_hits(rule, test, known, lists)]
+    except Refused as refused:
+        got, problem = "error", refused.problem.message
+    return Result(rule_id=rule.rule_id, at=test.at, end=test.end, expected=_WORDS[test.hit], got=got, problem=problem)
 
 
 def _hits(rule: Rule, test: RuleTest, known: Mapping[str, Attribute], lists: Mapping[str, ListContents]) -> bool:

@@ -37,7 +37,9 @@ def canonical(source: str) -> str:
     return "\n".join(line.rstrip() for line in unix.split("\n")).strip("\n") + "\n"
 
 
-def load_rules(source: str, *, features: Sequence[str], lists: Lists = NO_LISTS, name: str = "<rules>") -> RuleSet:
+def load_rules(
+    source: str, *, features: Sequence[str], lists: Lists = NO_LISTS, name: str = "<rules>", tested: bool = True
+) -> RuleSet:
     """
     Build a rule set from its text and run the tests that stand beside its rules.
 
@@ -46,6 +48,7 @@ def load_rules(source: str, *, features: Sequence[str], lists: Lists = NO_LISTS,
         features: Names of the columns that ``evaluate`` will be given, in order.
         lists: What the lists hold that the rules may name.
         name: What errors call the source, such as the path of its file.
+        tested: Whether to run the tests; without, the set is for looking at, not for use.
 
     Raises:
         InvalidRule: Anything at all is wrong, a failing test included; the text shows every problem with line, caret and hint.
@@ -59,7 +62,7 @@ def load_rules(source: str, *, features: Sequence[str], lists: Lists = NO_LISTS,
     _refuse_doubles(statements, problems)
     checker = Checker(known, lists)
     rules = [rule for statement in statements if (rule := _rule(statement, checker, text, problems)) is not None]
-    for rule in rules:
+    for rule in rules if tested else ():
         run_tests(rule, known, lists, problems)
     problems.raise_if_any()
     rules.sort(key=lambda rule: (PRECEDENCE[rule.action], rule.priority, rule.rule_id))
@@ -84,7 +87,7 @@ def load_rules_file(path: Path, *, features: Sequence[str], lists: Lists = NO_LI
     Raises:
         InvalidRule: The file cannot be read, or what it says cannot be used.
     """
-    return load_rules(_read(path), features=features, lists=lists, name=str(path))
+    return load_rules(read_rules(path), features=features, lists=lists, name=str(path))
 
 
 def load_lists(folder: Path) -> dict[str, ListContents]:
@@ -94,12 +97,18 @@ def load_lists(folder: Path) -> dict[str, ListContents]:
     Raises:
         InvalidRule: A file cannot be read, or its name is no name of a list.
     """
-    lists = {path.stem: read_list(_read(path)) for path in sorted(folder.glob("*.list"))}
+    lists = {path.stem: read_list(read_rules(path)) for path in sorted(folder.glob("*.list"))}
     versions(lists)
     return lists
 
 
-def _read(path: Path) -> str:
+def read_rules(path: Path) -> str:
+    """
+    Return the text of a rule or list file.
+
+    Raises:
+        InvalidRule: It cannot be read.
+    """
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as exc:

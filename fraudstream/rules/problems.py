@@ -91,7 +91,11 @@ class Problems:
         shown = [self.show(problem) for problem in found[:SHOWN]]
         if len(found) > SHOWN:
             shown.append(f"and {len(found) - SHOWN} more problems")
-        raise InvalidRule("\n".join(shown))
+        raise InvalidRule("\n".join(shown), [self._place(problem) for problem in found])
+
+    def _place(self, problem: Problem) -> tuple[int, int, str, str]:
+        column = problem.at - (self._text.rfind("\n", 0, problem.at) + 1) + 1
+        return self.line(problem.at), column, problem.message, problem.hint
 
 
 def did_you_mean(word: str, known: Iterable[str], form: str = "{}") -> str:
