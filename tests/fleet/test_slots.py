@@ -128,7 +128,9 @@ async def test_an_error_of_the_runtime_itself_is_reported_and_gives_its_slot_bac
 async def test_entries_that_lie_far_apart_are_worked_each_alone() -> None:
     # Found stranded together they would make one range, and whatever lies between would be stepped into.
     stage = ObedientStage()
-    hands = Hands(stage, FakeStream(MemoryStreams()), QUICK, RememberingReport(), random.Random(1))
+    stream = FakeStream(MemoryStreams())
+    await stream.open()
+    hands = Hands(stage, stream, QUICK, RememberingReport(), random.Random(1))
     far_apart = [a_delivery(), a_delivery(), a_delivery()]
 
     assert await hands.slot()
