@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.app.shelf import Shelf
-from fraudstream.domain.codec import decode_decision, encode_decision
+from fraudstream.domain.codec import decode_decision, encode_decision, moment
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RuleHit, RulesVerdict
 from fraudstream.features.definitions import FeatureSet
@@ -116,6 +116,23 @@ async def explain(decisions: Sequence[Decision], shelf: Shelf) -> list[Explanati
             answers = await _explain_group(group, [decisions[at] for at in places], shelf, executor)
             explained.update(zip(places, answers, strict=True))
     return [explained[at] for at in range(len(decisions))]
+
+
+async def redecide(decision: Decision, shelf: Shelf, *, now_ms: int) -> tuple[Decision | None, str]:
+    """
+    Return what the current rules and model make of the kept vector of a decision, both of them asked; or why there is nothing.
+    """
+    current = shelf.current(decision.feature_set)
+    if current is None or not decision.vector:
+        why = "no vector was kept" if not decision.vector else f"its feature set {decision.feature_set} is not the current one"
+        return None, why
+    rules, model = current
+    group = _Group(decision.feature_set, rules.id, tuple(sorted(rules.lists.items())), model.id, scored=True)
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        (explained,) = await _explain_group(group, [decision], shelf, executor)
+    if explained.again is None:
+        return None, "; ".join(explained.notes)
+    return msgspec.structs.replace(explained.again, decided_at=moment(now_ms)), ""
 
 
 def _group_of(decision: Decision) -> _Group:

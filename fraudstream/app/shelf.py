@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import msgspec
 
-from fraudstream.app.loading import load_rulebook
+from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.decision.policy import DecisionPolicy
 from fraudstream.domain.errors import ConfigurationError
 from fraudstream.features.definitions import FeatureSet
@@ -54,6 +54,7 @@ class Shelf:
         self._rules_path = locate(settings.rules_path)
         self._model_path = locate(settings.model_path)
         self._lists_path = locate(settings.lists_path)
+        self._settings = settings
         self._archives = archives
         self._rules: dict[tuple[str, str, tuple[tuple[str, str], ...]], Found | None] = {}
         self._models: dict[tuple[str, str], Found | None] = {}
@@ -106,6 +107,19 @@ class Shelf:
         loaded = found.thing
         assert isinstance(loaded, OnnxModel), "only models are kept here"
         return loaded, [] if loaded.id == model else [_other("the model", model, loaded.id, found.path)]
+
+    def current(self, feature_set: str) -> tuple[RuleSet, OnnxModel] | None:
+        """
+        Return the current rules and model; None where they do not look at the columns of this feature set.
+
+        Raises:
+            ConfigurationError: They cannot be used.
+        """
+        book = load_rulebook(self._settings)
+        if book.features.id != feature_set:
+            return None
+        model = load_model(self._model_path, book.features.names, feature_set=feature_set)
+        return load_rule_set(self._settings, book.features), model
 
     def _find_rules(self, rule_set: str, versions: Mapping[str, str], features: FeatureSet) -> Found | None:
         from_hash = [one for one in self._rule_texts() if _id_of(one[1]) == rule_set]

@@ -203,6 +203,10 @@ def replay(
     limit: Limit = None,
     rate: Annotated[float, typer.Option(help="Most letters a second.", min=0.01)] = 50.0,
     to: Annotated[str | None, typer.Option(help="Another stream than the letters' own; nothing is deduplicated there.")] = None,
+    redecide: Annotated[
+        bool,
+        typer.Option("--redecide", help="Instead decide again from the kept vector and record it beside the first decision."),
+    ] = False,
     execute: Execute = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -236,11 +240,34 @@ def replay(
 
     overrides = {"redis_url": redis_url, "postgres_url": postgres_url, "config": config}
     if execute:
-        confirmed("Replay the selected dead letters?", yes=yes)
+        confirmed(f"{'Decide again' if redecide else 'Replay'} the selected dead letters?", yes=yes)
+    if redecide:
+        _redecide(selection, execute=execute, as_json=as_json, **overrides)
+        return
     letters = _at_desk(work if execute else plan, **overrides)
     _report("replay", letters, execute=execute, as_json=as_json)
     if execute:
         _end(letters)
+
+
+def _redecide(selection: Any, *, execute: bool, as_json: bool, **overrides: Any) -> None:
+    import msgspec
+
+    from fraudstream.app.letters import Actor
+    from fraudstream.app.redecide import redecide_letters
+
+    done = asyncio.run(redecide_letters(load_settings(**overrides), Actor(*who()), selection, execute=execute))
+    recorded = sum(1 for one in done if one.recorded)
+    if as_json:
+        print_json(
+            "fraudstream.dlq_redecide/1", {"executed": execute, "recorded": recorded, "letters": msgspec.to_builtins(done)}
+        )
+    else:
+        head = ["letter_id", "transaction_id", "before", "after"]
+        typer.echo(columns([*head, ""], [[*(getattr(one, name) for name in head), one.problem] for one in done]))
+        typer.echo(f"recorded {recorded} superseding decisions" if execute else "dry run: add --execute to record them")
+    if execute and recorded < len(done):
+        raise typer.Exit(PARTLY)
 
 
 def _planned(one: Any, to: str | None) -> dict[str, Any]:

@@ -136,6 +136,37 @@ async def test_a_decided_one_that_redis_has_forgotten_is_not_decided_again(
     assert redis.xlen("transactions:dlq") == 1
 
 
+async def test_a_fallback_decision_is_superseded_from_its_vector_and_stays() -> None:
+    with a_system(("fraud-check", "recorder"), deadline_ms=50) as system, Redis.from_url(system.valkey.url) as client:
+        await migrate(system.postgres.url)
+        given = servers_of(system.valkey.url, system.postgres.url)
+        one = body(transaction_id="halved", card_id="card_1", merchant="Example Shop", user_id="user_1")
+        append(client, [one])
+        system.start_workers()
+        wait_until_done(client, ("fraud-check", "recorder"))
+        letter = bury(client, one, reason="max_retries")
+        before = await rows(system.postgres.url, "SELECT * FROM decisions")
+        states = {key: client.get(key) for pattern in ("log:*", "ring:*", "txn:*") for key in client.scan_iter(pattern)}
+
+        dry = await answer(given, "dlq", "replay", "--redecide", "--id", letter)
+        untouched = await rows(system.postgres.url, "SELECT * FROM superseding_decisions")
+        done = await answer(given, "dlq", "replay", "--redecide", "--id", letter, "--execute", "--yes")
+
+        assert before[0]["probability"] is None, "the model was away"
+        assert (dry["recorded"], untouched) == (0, [])
+        assert done["recorded"] == 1
+        (second,) = await rows(system.postgres.url, "SELECT * FROM superseding_decisions")
+        assert 0 <= second["probability"] <= 1
+        assert (second["transaction_id"], second["vector"], list(second["degraded"])) == ("halved", before[0]["vector"], [])
+        assert second["cause"] == f"dead letter {letter}"
+        assert await rows(system.postgres.url, "SELECT * FROM decisions") == before
+        assert {key: client.get(key) for key in states} == states
+        assert await audit(system.postgres.url) == [("dlq.redecide", "success", "superseding_decisions/halved")]
+        shown = await answer(given, "decisions", "show", "halved")
+        assert shown["execution"]["verdict"] == "same"
+        assert [each["cause"] for each in shown["superseding"]] == [f"dead letter {letter}"]
+
+
 async def test_rows_that_the_database_refused_are_stored_by_a_replay_and_leave_a_letter_if_refused_again() -> None:
     """
     A refusal within the hour of the first one found the mark of the first letter, and left none: the decision was lost.
