@@ -3,37 +3,37 @@ Everything that an overview holds, read from Redis in two round trips; and the p
 """
 
 import time
-from collections import Counter
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import NoPermissionError, ResponseError
 
 from fraudstream.adapters.redis_checks import server_state
 from fraudstream.adapters.redis_client import is_no_group, translated
-from fraudstream.adapters.redis_intake import fields, group_lag, info
+from fraudstream.adapters.redis_intake import info
 from fraudstream.adapters.redis_keys import DLQ, GROUPS, STREAM_OF, UNDELIVERABLE, Keys
+from fraudstream.adapters.redis_replies import (
+    COUNTED,
+    Found,
+    absent_group,
+    found_in,
+    group_state,
+    letters_in,
+    lives_in,
+    pending_entry,
+    stream_state,
+)
 from fraudstream.adapters.redis_scripts import UNREAD, Argument, Call, run
-from fraudstream.adapters.redis_stream import STEPPING_IN, plain
-from fraudstream.fleet.overview import Consumer, GroupState, Letters, Overview, PendingEntry, StreamState
+from fraudstream.adapters.redis_stream import plain
+from fraudstream.domain.errors import UnsuitableServer
+from fraudstream.fleet.overview import GroupState, Overview, PendingEntry
 
-#: Most entries that are counted where the lag that Redis tells may be wrong.
-COUNTED = 1000
-#: Owner, in the books of a group, of entries that wait for their next try.
-_RETRY = "__retry__"
+#: What the user that looks must be allowed, in the words of ACL SETUSER.
+RIGHTS = "~* +@read +@connection +info +time +evalsha +script|load"
 #: Streams that no group reads, and the field that tells their entries apart.
 _LETTERS = {DLQ: b"reason", UNDELIVERABLE: b"channel"}
-
-
-class _Found(NamedTuple):
-    """
-    What the first round trip told of one stream; ``head`` is None where there is no such stream.
-    """
-
-    head: dict[str, Any] | None
-    groups: dict[str, dict[str, Any]]
-    memory_bytes: int
 
 
 async def read_overview(client: Redis, keys: Keys, *, letters: int = 200, allow_no_persistence: bool = False) -> Overview:
@@ -48,14 +48,15 @@ async def read_overview(client: Redis, keys: Keys, *, letters: int = 200, allow_
 
     Raises:
         StreamUnavailable: Redis did not answer.
+        UnsuitableServer: The user that we are to Redis may not look.
     """
     names = [*GROUPS, *_LETTERS]
-    with translated("overview"):
+    with _allowed("overview"):
         started, wall_ms = time.perf_counter(), time.time() * 1000
         facts, now, *replies = await _first_trip(plain(client), [keys.stream(name) for name in names], letters)
         answer_ms = (time.perf_counter() - started) * 1000
         now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
-        found = {name: _found(replies[at * 4 : at * 4 + 3]) for at, name in enumerate(names)}
+        found = {name: found_in(replies[at * 4 : at * 4 + 3]) for at, name in enumerate(names)}
         groups = await _groups(client, keys, found, now_ms)
     newest = {name: replies[at * 4 + 3] for at, name in enumerate(names)}
     return Overview(
@@ -63,10 +64,12 @@ async def read_overview(client: Redis, keys: Keys, *, letters: int = 200, allow_
         server=server_state(
             info(facts), answer_ms, (now_ms - wall_ms - answer_ms / 2) / 1000, allow_no_persistence=allow_no_persistence
         ),
-        streams=tuple(_stream(keys.stream(name), one, now_ms) for name, one in found.items()),
+        streams=tuple(stream_state(keys.stream(name), one, now_ms) for name, one in found.items()),
         groups=groups,
-        dead_letters=_letters(keys.stream(DLQ), DLQ, found[DLQ], newest[DLQ], now_ms),
-        undeliverable=_letters(keys.stream(UNDELIVERABLE), UNDELIVERABLE, found[UNDELIVERABLE], newest[UNDELIVERABLE], now_ms),
+        dead_letters=letters_in(keys.stream(DLQ), _LETTERS[DLQ], found[DLQ], newest[DLQ], now_ms),
+        undeliverable=letters_in(
+            keys.stream(UNDELIVERABLE), _LETTERS[UNDELIVERABLE], found[UNDELIVERABLE], newest[UNDELIVERABLE], now_ms
+        ),
     )
 
 
@@ -78,20 +81,32 @@ async def read_pending(
 
     Raises:
         StreamUnavailable: Redis did not answer.
+        UnsuitableServer: The user that we are to Redis may not look.
     """
     streams = {group: keys.stream(STREAM_OF[group]) for group in groups}
     commands: list[Sequence[Argument]] = [("TIME",)]
     for group, stream in streams.items():
         commands.append(("ZRANGE", keys.heartbeat(group, stream), 0, -1, "WITHSCORES"))
         commands.append(("XPENDING", stream, group, "IDLE", int(min_idle_s * 1000), "-", "+", count))
-    with translated("pending"):
+    with _allowed("pending"):
         now, *replies = await _run_lenient(plain(client), commands)
     now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
     found = []
     for (group, stream), beats, entries in zip(streams.items(), replies[::2], replies[1::2], strict=True):
-        lives = _lives(beats)
-        found += [_pending(stream, group, entry, lives, now_ms) for entry in entries or ()]
+        lives = lives_in(beats)
+        found += [pending_entry(stream, group, entry, lives, now_ms) for entry in entries or ()]
     return found
+
+
+@contextmanager
+def _allowed(what: str) -> Iterator[None]:
+    try:
+        with translated(what):
+            yield
+    except NoPermissionError as exc:
+        raise UnsuitableServer(
+            f"the user in REDIS_URL may not look: {exc}; let it run +@read +info +time +xinfo +evalsha"
+        ) from exc
 
 
 async def _first_trip(client: Redis, streams: Sequence[str], letters: int) -> list[Any]:
@@ -123,15 +138,7 @@ def _reply(reply: Any) -> Any:
     return reply
 
 
-def _found(replies: Sequence[Any]) -> _Found:
-    head, groups, memory = replies
-    if head is None:
-        return _Found(None, {}, 0)
-    infos = [fields(group) for group in groups or ()]
-    return _Found(fields(head), {one["name"].decode(): one for one in infos}, int(memory or 0))
-
-
-async def _groups(client: Redis, keys: Keys, found: dict[str, _Found], now_ms: int) -> tuple[GroupState, ...]:
+async def _groups(client: Redis, keys: Keys, found: dict[str, Found], now_ms: int) -> tuple[GroupState, ...]:
     """
     Look at every group, known or not, in one round trip.
     """
@@ -140,14 +147,17 @@ async def _groups(client: Redis, keys: Keys, found: dict[str, _Found], now_ms: i
     told = {pair: replies[at * 5 : at * 5 + 5] for at, pair in enumerate(there)}
     absent = [(name, group) for name, groups in GROUPS.items() for group in groups if group not in found[name].groups]
     states = {
-        **{pair: _absent(keys.stream(pair[0]), pair[1], found[pair[0]], now_ms) for pair in absent},
-        **{(name, group): _group(keys.stream(name), group, found[name], told[name, group], now_ms) for name, group in there},
+        **{pair: absent_group(keys.stream(pair[0]), pair[1], found[pair[0]], now_ms) for pair in absent},
+        **{
+            (name, group): group_state(keys.stream(name), group, found[name], told[name, group], now_ms)
+            for name, group in there
+        },
     }
     order = [(name, group) for name, groups in GROUPS.items() for group in groups]
     return tuple(states[pair] for pair in [*order, *(pair for pair in there if pair not in order)])
 
 
-def _about(keys: Keys, name: str, group: str, found: _Found) -> list[Call | Sequence[Argument]]:
+def _about(keys: Keys, name: str, group: str, found: Found) -> list[Call | Sequence[Argument]]:
     stream = keys.stream(name)
     return [
         ("XPENDING", stream, group),
@@ -156,115 +166,3 @@ def _about(keys: Keys, name: str, group: str, found: _Found) -> list[Call | Sequ
         ("ZRANGE", keys.heartbeat(group, stream), 0, -1, "WITHSCORES"),
         Call(UNREAD, (stream,), (found.groups[group]["last-delivered-id"], COUNTED)),
     ]
-
-
-def _absent(stream: str, group: str, found: _Found, now_ms: int) -> GroupState:
-    lag = int(found.head["length"]) if found.head else 0
-    age_s = _age_s(found.head["first-entry"][0], now_ms) if found.head and lag else 0.0
-    return GroupState(stream=stream, group=group, exists=False, lag_entries=lag, oldest_unread_age_s=age_s)
-
-
-def _group(stream: str, group: str, found: _Found, told: Sequence[Any], now_ms: int) -> GroupState:
-    summary, oldest, infos, beats, (unread, first_unread) = told
-    assert found.head is not None
-    about, lives = found.groups[group], _lives(beats)
-    read_all = about["last-delivered-id"] == found.head["last-generated-id"]
-    owners = {name.decode(): int(count) for name, count in summary[3] or ()}
-    return GroupState(
-        stream=stream,
-        group=group,
-        exists=True,
-        known=STREAM_OF.get(group) is not None and stream.startswith(STREAM_OF[group]),
-        lag_entries=_lag(about, found.head, unread),
-        lag_told=read_all or about.get("lag") is not None,
-        oldest_unread_age_s=_age_s(first_unread, now_ms) if first_unread else 0.0,
-        last_delivered_id=about["last-delivered-id"].decode(),
-        pending_entries=int(summary[0]),
-        retrying_entries=owners.get(_RETRY, 0),
-        oldest_pending_age_s=_age_s(summary[1], now_ms) if summary[1] else 0.0,
-        oldest_pending=_pending(stream, group, oldest[0], lives, now_ms) if oldest else None,
-        consumers=_consumers(infos, owners, lives, now_ms),
-    )
-
-
-def _lag(group: dict[str, Any], head: dict[str, Any], unread: int) -> int | None:
-    """
-    Return how many entries a group has not read, None where Redis cannot tell and there are too many to count.
-
-    What was counted wins: Redis' own figure can be null, and wrong for good after a restart from the append-only file.
-    """
-    if unread < COUNTED:
-        return unread
-    return None if group.get("lag") is None else max(unread, group_lag(group, head))
-
-
-def _consumers(infos: Sequence[Any], owners: dict[str, int], lives: dict[str, float], now_ms: int) -> tuple[Consumer, ...]:
-    """
-    Bring together who is in the books of the group and who beats: older servers enter nobody who has read nothing yet.
-    """
-    idle_ms = {one["name"].decode(): int(one["idle"]) for one in map(fields, infos)}
-    return tuple(
-        Consumer(
-            name=name,
-            pending=owners.get(name, 0),
-            alive=lives.get(name, 0) >= now_ms,
-            quiet_s=max(0.0, (now_ms - lives[name]) if name in lives else idle_ms[name]) / 1000,
-            stepping_in=STEPPING_IN in name,
-        )
-        for name in sorted(idle_ms.keys() | lives.keys())
-        if name != _RETRY
-    )
-
-
-def _lives(flat: Sequence[bytes]) -> dict[str, float]:
-    """
-    Read the heartbeats: consumer and when its life runs out, in milliseconds by the server's clock.
-    """
-    return {name.decode(): float(until) for name, until in zip(flat[::2], flat[1::2], strict=True)}
-
-
-def _pending(stream: str, group: str, entry: Sequence[Any], lives: dict[str, float], now_ms: int) -> PendingEntry:
-    entry_id, consumer, idle_ms, deliveries = entry
-    return PendingEntry(
-        stream=stream,
-        group=group,
-        entry_id=entry_id.decode(),
-        consumer=consumer.decode(),
-        consumer_alive=lives.get(consumer.decode(), 0) >= now_ms,
-        idle_s=int(idle_ms) / 1000,
-        age_s=_age_s(entry_id, now_ms),
-        deliveries=int(deliveries),
-    )
-
-
-def _age_s(entry_id: bytes, now_ms: int) -> float:
-    return max(0, now_ms - int(entry_id.partition(b"-")[0])) / 1000
-
-
-def _stream(name: str, found: _Found, now_ms: int) -> StreamState:
-    head = found.head
-    if head is None:
-        return StreamState(stream=name, exists=False)
-    return StreamState(
-        stream=name,
-        exists=True,
-        entries=int(head["length"]),
-        memory_bytes=found.memory_bytes,
-        oldest_age_s=_age_s(head["first-entry"][0], now_ms) if head["first-entry"] else 0.0,
-        last_id=head["last-generated-id"].decode(),
-        groups=len(found.groups),
-    )
-
-
-def _letters(stream: str, kind: str, found: _Found, newest: Any, now_ms: int) -> Letters:
-    state = _stream(stream, found, now_ms)
-    entries = newest if isinstance(newest, list) else []
-    named = [dict(zip(flat[::2], flat[1::2], strict=True)).get(_LETTERS[kind], b"unknown") for _, flat in entries]
-    counts = Counter(name.decode("utf-8", "replace") for name in named)
-    return Letters(
-        stream=stream,
-        entries=state.entries,
-        oldest_age_s=state.oldest_age_s,
-        counted=len(entries),
-        counts=dict(counts.most_common()),
-    )

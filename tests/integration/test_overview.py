@@ -11,9 +11,10 @@ from redis import asyncio as aioredis
 
 from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_keys import Keys
-from fraudstream.adapters.redis_overview import COUNTED, read_overview, read_pending
+from fraudstream.adapters.redis_overview import RIGHTS, read_overview, read_pending
+from fraudstream.adapters.redis_replies import COUNTED
 from fraudstream.adapters.redis_stream import consumer_name
-from fraudstream.domain.errors import StreamUnavailable
+from fraudstream.domain.errors import StreamUnavailable, UnsuitableServer
 from fraudstream.fleet.overview import GroupState, Overview
 from fraudstream.local import LocalValkey
 from tests.support.debian import debian_redis
@@ -231,6 +232,23 @@ async def test_a_server_set_up_wrongly_is_told_with_every_problem(side: Redis, c
 
     assert [one.kind for one in server.problems] == ["eviction", "persistence"]
     assert [one.kind for one in meant.problems] == ["eviction"]
+
+
+async def test_a_user_that_may_not_look_is_told_what_it_needs(server: LocalValkey, side: Redis) -> None:
+    side.execute_command("ACL", "SETUSER", "reader", "on", ">word", "~*", "+@read")
+    try:
+        async with connected(RedisAddress(url=server.url.replace("//", "//reader:word@"))) as client:
+            with pytest.raises(UnsuitableServer, match=r"may not look.*info") as refused:
+                await read_overview(client, Keys())
+            side.execute_command("ACL", "SETUSER", "reader", *RIGHTS.split())
+            side.execute_command("SCRIPT", "FLUSH")
+            add(side, 3)
+            side.xgroup_create(RAW, "fraud-check", "0")
+            allowed = await read_overview(client, Keys())
+    finally:
+        side.execute_command("ACL", "DELUSER", "reader")
+    assert "word" not in str(refused.value)
+    assert group_of(allowed, "fraud-check").lag_entries == 3
 
 
 async def test_a_server_that_is_away_is_said_so() -> None:
