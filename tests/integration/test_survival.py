@@ -4,6 +4,7 @@ Kill it, stop it, take its servers away: nothing is lost and nothing happens twi
 
 import asyncio
 import random
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from redis import Redis
@@ -40,13 +41,18 @@ async def test_killed_workers_lose_and_double_nothing() -> None:
         unique = payments(6_000)
         sent = [*unique, *rng.sample(unique, 180)]
 
+        back: dict[LocalWorker, Future[LocalWorker]] = {}
         kills = 0
-        for start in range(0, len(sent), 300):
-            append(client, sent[start : start + 300])
-            victim = rng.choice(system.workers)
-            victim.kill()
-            victim.start()
-            kills += 1
+        with ThreadPoolExecutor(2) as revivers:
+            for start in range(0, len(sent), 300):
+                append(client, sent[start : start + 300])
+                at_work = [worker for worker in system.workers if worker not in back or back[worker].done()]
+                victim = rng.choice(at_work)
+                victim.kill()
+                back[victim] = revivers.submit(victim.start)
+                kills += 1
+                await wait_until(lambda: sum(not one.done() for one in back.values()) < 2, "somebody to be back", timeout_s=60)
+        assert all(one.result().running for one in back.values())
         wait_until_done(client, ALL)
 
         found = await recorded_ids(system.postgres.url)
