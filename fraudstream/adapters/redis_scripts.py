@@ -55,7 +55,7 @@ def _load(name: str) -> Script:
 TOUCH, COMPLETE, OVERDUE = _load("touch"), _load("complete"), _load("overdue")
 CLAIM, LATER, DUE, RENEW, LEAVE, HAND_BACK = (_load(name) for name in ("claim", "later", "due", "renew", "leave", "hand_back"))
 DEAD, TOMBSTONE, SETTLE, TRIM, UNREAD = (_load(name) for name in ("dead", "tombstone", "settle", "trim", "unread"))
-FORGET = _load("forget")
+FORGET, LABELS_TOLD = _load("forget"), _load("labels")
 
 
 async def run(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> list[Any]:

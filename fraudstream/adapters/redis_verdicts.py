@@ -15,6 +15,7 @@ from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, GROUP_BYTE, OTHER_GROUP, Keys
 from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, TOUCH, Argument, Call, run
+from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_decision, encode_verdict
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.transaction import Transaction
@@ -91,25 +92,6 @@ def _found(keys: Sequence[str], replies: Sequence[Sequence[bytes | None]]) -> di
     return dict(zip(keys, (value or b"" for value in replies[0]), strict=True)) if keys else {}
 
 
-class _StateKeys:
-    """
-    The keys of the entity states behind a feature set.
-    """
-
-    def __init__(self, features: FeatureSet, keys: Keys) -> None:
-        self.log_prefixes = {kind: f"{keys.prefix('log')}{features.log_layout}:{kind}:" for kind in features.logs}
-        self.ring_prefixes = {kind: f"{keys.prefix('ring')}{features.ring_layout}:{kind}:" for kind in features.rings}
-
-    def columns(self, prefixes: dict[str, str], records: Records) -> list[list[str | None]]:
-        """
-        Return, per kind, the key of each row; None where the transaction lacks the entity.
-        """
-        return [
-            [None if entity is None else prefix + entity for entity in records.entities[kind]]
-            for kind, prefix in prefixes.items()
-        ]
-
-
 class RedisEntityStore:
     """
     ``EntityStore`` of one group: ``touch`` and the read of the states share one round trip.
@@ -128,7 +110,7 @@ class RedisEntityStore:
     ) -> None:
         self._client = client
         self._features = features
-        self._state_keys = _StateKeys(features, keys)
+        self._state_keys = StateKeys(features, keys)
         self._txn = keys.prefix("txn")
         self._stream = stream
         self._clock = clock
@@ -240,7 +222,7 @@ class RedisVerdictLedger:
     ) -> None:
         self._client = client
         self._features = features
-        self._state_keys = _StateKeys(features, keys)
+        self._state_keys = StateKeys(features, keys)
         self._clock = clock
         self._txn = keys.prefix("txn")
         self._group_byte = GROUP_BYTE[group]

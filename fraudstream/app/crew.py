@@ -17,6 +17,7 @@ from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
 from fraudstream.adapters.redis_outbox import RedisAlertOutbox
+from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
 from fraudstream.app.channels import channels
@@ -206,13 +207,21 @@ class Crew:
         return Recorder(await self._store())
 
     async def _labels(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:
-        return Labels(await self._store())
+        features = load_rulebook(self._settings).features
+        store = await self._postgres()
+        measured = MeasuredDecisionStore(store, self._metrics)
+        if not features.reads_labels:
+            return Labels(measured)
+        return Labels(measured, store, RedisEntityStates(self._commands, features=features, keys=self._keys))
 
     async def _store(self) -> DecisionStore:
+        return MeasuredDecisionStore(await self._postgres(), self._metrics)
+
+    async def _postgres(self) -> PostgresDecisionStore:
         store = PostgresDecisionStore(self._settings.postgres_url or "")
         await store.open()
         self._stack.push_async_callback(store.close)
-        return MeasuredDecisionStore(store, self._metrics)
+        return store
 
     async def _alerter(self, stream: RedisTransactionStream, _report: GroupReport) -> Stage:
         opened = channels(self._settings)

@@ -29,6 +29,7 @@ class MemoryEntityStore:
         self._logs: dict[str, dict[str, bytearray]] = {kind: {} for kind in features.logs}
         self._rings: dict[str, dict[str, bytearray]] = {kind: {} for kind in features.rings}
         self._standings: dict[int, Standing] = {}
+        self._frauds: set[int] = set()
 
     def touch(self, records: Records, *, now_ms: int = 0) -> list[Standing]:
         """
@@ -70,12 +71,17 @@ class MemoryEntityStore:
         """
         Note what became known of each transaction: in the record's flags and, for a fraud, in the bucket while it is there.
 
-        The flags may be set twice, the count of a bucket may not: call once per label.
+        A second call with the same labels changes nothing; a label that says otherwise takes back what the first one did.
         """
         for row, fraud in enumerate(frauds):
+            digest = int(records.hashes[row])
             self._flag(records, row, FRAUD_FLAG | LEGITIMATE_FLAG, FRAUD_FLAG if fraud else LEGITIMATE_FLAG)
-            if fraud:
-                self._count_fraud(records, row)
+            if fraud and digest not in self._frauds:
+                self._frauds.add(digest)
+                self._count_fraud(records, row, 1)
+            elif not fraud and digest in self._frauds:
+                self._frauds.remove(digest)
+                self._count_fraud(records, row, -1)
 
     def _stand(self, digest: int, occurred_s: int, now_ms: int) -> Standing:
         known = self._standings.get(digest)
@@ -127,7 +133,7 @@ class MemoryEntityStore:
             if log is not None and place >= 0:
                 log[place + offset] = log[place + offset] & ~mask | bits
 
-    def _count_fraud(self, records: Records, row: int) -> None:
+    def _count_fraud(self, records: Records, row: int, change: int) -> None:
         for kind, rings in self._rings.items():
             entity = records.entities[kind][row]
             ring = None if entity is None else rings.get(entity)
@@ -139,8 +145,8 @@ class MemoryEntityStore:
                 if len(ring) < at + SLOT.itemsize:
                     continue
                 there, count, frauds, total = _SLOT.unpack_from(ring, at)
-                if there == bucket:
-                    _SLOT.pack_into(ring, at, bucket, count, frauds + 1, total)
+                if there == bucket and frauds + change >= 0:
+                    _SLOT.pack_into(ring, at, bucket, count, frauds + change, total)
 
 
 def _read(kept: dict[str, bytearray], ids: Sequence[str | None]) -> list[bytes]:

@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from fraudstream.domain.codec import VerdictRecord
-from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.evidence import Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.records import Records
@@ -52,6 +52,38 @@ class EntityStore(Protocol):
 
         Raises:
             StreamUnavailable: States may have been moved; call again.
+        """
+        ...
+
+
+class LabelledStates(Protocol):
+    """
+    The label-fed part of the histories. Of several labels of one transaction the one that was given last stands.
+    """
+
+    async def tell(self, labels: Sequence[tuple[Label, Transaction]]) -> int:
+        """
+        Move the states of each labelled transaction, and return how many labels were new. A second call moves nothing.
+
+        A label that says ``unsure`` moves nothing either.
+
+        Raises:
+            StreamUnavailable: States may have been moved; call again.
+        """
+        ...
+
+
+class DecisionFinder(Protocol):
+    """
+    The decisions on record, by transaction.
+    """
+
+    async def find(self, transaction_id: str) -> Decision | None:
+        """
+        Return the decision on record; None when there is none.
+
+        Raises:
+            DecisionStoreUnavailable: Call again.
         """
         ...
 
