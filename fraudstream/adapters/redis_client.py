@@ -1,7 +1,7 @@
 """
 Connections to Redis or Valkey with every setting pinned, and the one place that translates the client's errors.
 
-The client's defaults retry commands by themselves, which doubles writes and strands reads; see docs/reliability.md.
+The client's defaults retry commands by themselves, which doubles writes and strands reads; see docs/architecture.md.
 """
 
 import socket
