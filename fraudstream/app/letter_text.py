@@ -105,7 +105,19 @@ def _masked(name: str, value: bytes) -> str:
     whole = json_object(value)
     if whole:
         return json.dumps(redact_value("", whole), ensure_ascii=False)
-    return str(redact_value(name, _text(value)))
+    return str(redact_value(name, _scrubbed(_text(value))))
+
+
+def _scrubbed(text: str) -> str:
+    """
+    Scrub what is nearly JSON: each quoted piece by itself first, because a name before it would hide only its first word.
+
+    A string that was cut off is hidden: half an address is known by nothing, and still says whose it is.
+    """
+    pieces = [scrub(piece) for piece in text.split('"')]
+    if len(pieces) % 2 == 0:
+        pieces[-1] = "[CUT]"
+    return scrub('"'.join(pieces))
 
 
 def _text(value: bytes) -> str:

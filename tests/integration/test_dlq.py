@@ -143,7 +143,7 @@ async def test_a_fallback_decision_is_superseded_from_its_vector_and_stays() -> 
         one = body(transaction_id="halved", card_id="card_1", merchant="Example Shop", user_id="user_1")
         append(client, [one])
         system.start_workers()
-        wait_until_done(client, ("fraud-check", "recorder"))
+        wait_until_done(client, SERVED)
         letter = bury(client, one, reason="max_retries")
         before = await rows(system.postgres.url, "SELECT * FROM decisions")
         states = {key: client.get(key) for pattern in ("log:*", "ring:*", "txn:*") for key in client.scan_iter(pattern)}
