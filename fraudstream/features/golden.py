@@ -45,6 +45,18 @@ COLUMNS = {
     "merchant_fraud_rate_30d_delayed_7d": "TERMINAL_ID_RISK_30DAY_WINDOW",
 }
 
+#: What the history needs of transactions.parquet.
+HISTORY_COLUMNS = (
+    "TRANSACTION_ID",
+    "TX_TIME_SECONDS",
+    "CUSTOMER_ID",
+    "TERMINAL_ID",
+    "TX_AMOUNT_CENTS",
+    "TX_FRAUD_SCENARIO",
+)
+#: The longest window and its delay, and a day: what a part of the golden rows needs of the history before it, in seconds.
+REACH_S = (30 + 7 + 1) * 86_400
+
 #: Columns of the handbook's files, by name.
 Table = Mapping[str, NDArray[np.generic]]
 
@@ -68,6 +80,20 @@ class Labelled:
 
     batch: Sequence[Transaction]
     frauds: Sequence[Transaction]
+
+
+def part(transactions: Table, golden: Table, rows: int) -> tuple[Table, Table]:
+    """
+    Return the first golden rows in the order of (time, id), and the history of their customers and terminals that they look at.
+    """
+    first = np.lexsort((golden["TRANSACTION_ID"], golden["TX_TIME_SECONDS"]))[:rows]
+    wanted = {name: column[first] for name, column in golden.items()}
+    when = transactions["TX_TIME_SECONDS"].astype(np.int64)
+    asked = np.isin(transactions["TRANSACTION_ID"], wanted["TRANSACTION_ID"])
+    near = np.isin(transactions["CUSTOMER_ID"], transactions["CUSTOMER_ID"][asked])
+    near |= np.isin(transactions["TERMINAL_ID"], transactions["TERMINAL_ID"][asked])
+    near &= when >= int(wanted["TX_TIME_SECONDS"].min()) - REACH_S if len(first) else False
+    return {name: column[near] for name, column in transactions.items()}, wanted
 
 
 def history(transactions: Table, *, size: int = 512, until_s: int | None = None) -> Iterator[Labelled]:
