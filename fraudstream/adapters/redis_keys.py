@@ -8,6 +8,8 @@ import msgspec
 
 RAW, DECISIONS, FRAUD, DLQ, LABELS = (f"transactions:{kind}" for kind in ("raw", "decisions", "fraud", "dlq", "labels"))
 UNDELIVERABLE = "alerts:undeliverable"
+#: Which rule set is in force, and the history of the rules; one slot holds them and every body.
+RULES_ACTIVE, RULES_LOG = "rules:{default}:active", "rules:{default}:log"
 
 #: The groups that must have acknowledged an entry before the janitor may drop it, by stream.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -22,6 +24,13 @@ STREAM_OF: dict[str, str] = {group: stream for stream, groups in GROUPS.items() 
 GROUP_BYTE: dict[str, bytes] = {"fraud-check": b"F", "ml-scoring": b"M"}
 #: The group that the other verdict comes from.
 OTHER_GROUP: dict[str, str] = {"fraud-check": "ml-scoring", "ml-scoring": "fraud-check"}
+
+
+def rules_body(rule_set: str) -> str:
+    """
+    Return where the text of a rule set is kept, by its SHA-256.
+    """
+    return f"rules:{{default}}:body:{rule_set}"
 
 
 class Keys(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ import random
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 
 import structlog
 
@@ -17,12 +18,15 @@ from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
 from fraudstream.adapters.redis_outbox import RedisAlertOutbox
+from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
 from fraudstream.app.channels import channels
 from fraudstream.app.connections import address
-from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
+from fraudstream.app.loading import Rulebook, build_rule_set, load_rule_set, load_rulebook
+from fraudstream.app.rule_watch import RuleWatch
+from fraudstream.app.warm import warm_up
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.worker import Worker
@@ -70,6 +74,7 @@ class Crew:
         )
         self.workers: list[Worker] = []
         self.reports: list[GroupReport] = []
+        self.rule_watch: RuleWatch | None = None
 
     async def open(self) -> None:
         """
@@ -84,6 +89,8 @@ class Crew:
         self.janitor = RedisJanitor(self._commands, self._keys)
         for group in self._settings.groups:
             await self._join(group)
+        if self.rule_watch is not None:
+            await self.rule_watch.start()
 
     async def _join(self, group: str) -> None:
         if group in OTHER_GROUP:
@@ -164,12 +171,16 @@ class Crew:
             await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
 
     def _rules_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
-        rule_set = load_rule_set(self._settings, rulebook.features)
-        self._metrics.know_rules(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
-        return RulesJudge(rule_set, report)
+        from_file = load_rule_set(self._settings, rulebook.features)
+        warm_up(rulebook.features, from_file.evaluate)
+        judge = RulesJudge(from_file, report)
+        build = partial(build_rule_set, self._settings, rulebook.features)
+        self.rule_watch = RuleWatch(RedisRuleSets(self._commands), judge, from_file, build, report)
+        return judge
 
     def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
         model = load_model(locate(self._settings.model_path), rulebook.features.names, feature_set=rulebook.features.id)
+        warm_up(rulebook.features, lambda _, matrix: (model.score(matrix), model.reasons(matrix)))
         self._metrics.know_model(model.id[:12], model.version, "CPUExecutionProvider")
         return ModelJudge(model, self._executor, explain_from=rulebook.policy.challenge_from / 2, report=report)
 

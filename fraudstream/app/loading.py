@@ -10,7 +10,7 @@ from fraudstream.decision.policy import DecisionPolicy, parse_policy
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.load import load_features
-from fraudstream.rules.load import load_lists, load_rules_file
+from fraudstream.rules.load import load_lists, load_rules, load_rules_file
 from fraudstream.rules.ruleset import RuleSet
 from fraudstream.settings import Settings, locate
 
@@ -57,3 +57,13 @@ def load_rule_set(settings: Settings, features: FeatureSet) -> RuleSet:
     """
     lists = load_lists(locate(settings.lists_path))
     return load_rules_file(locate(settings.rules_path), features=features.names, lists=lists)
+
+
+def build_rule_set(settings: Settings, features: FeatureSet, text: str, name: str) -> RuleSet:
+    """
+    Build a rule set from its text, with the lists as they are now.
+
+    Raises:
+        InvalidRule: A rule or list is wrong; the text shows every problem with its place.
+    """
+    return load_rules(text, features=features.names, lists=load_lists(locate(settings.lists_path)), name=name)

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from fraudstream.app.crew import Crew
+from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
@@ -42,15 +43,16 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
 
 async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
     """
-    Run every consumer and the janitor; whichever way they end, all of them drain.
+    Run every consumer, the janitor and the watch over the rules; whichever way they end, all of them drain.
     """
     ended = asyncio.Event()
     tasks = [asyncio.create_task(worker.run()) for worker in crew.workers]
     for task in tasks:
         task.add_done_callback(lambda _: ended.set())
-    janitor = asyncio.create_task(
-        sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])
-    )
+    chores = [sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])]
+    if crew.rule_watch is not None:
+        chores.append(sweep_until(ended, crew.rule_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
+    beside = [asyncio.create_task(chore) for chore in chores]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
     ended.set()
@@ -60,4 +62,4 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
         await asyncio.gather(*tasks)
     finally:
         stopping.cancel()
-        await asyncio.gather(janitor, stopping, return_exceptions=True)
+        await asyncio.gather(*beside, stopping, return_exceptions=True)

@@ -13,9 +13,10 @@ from fraudstream.cli.decisions import decisions_app
 from fraudstream.cli.demo import demo
 from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
+from fraudstream.cli.features import features_app
 from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
-from fraudstream.cli.rules import rules_app
+from fraudstream.cli.rule_sets import rules_app
 from fraudstream.cli.status import lag, pending, status, streams, workers
 from fraudstream.cli.train import train
 from fraudstream.cli.worker import alerter_app, worker_app
@@ -38,6 +39,7 @@ app.add_typer(monitor_app, name="monitor")
 app.add_typer(decisions_app, name="decisions")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(rules_app, name="rules")
+app.add_typer(features_app, name="features")
 app.add_typer(db_app, name="db")
 
 

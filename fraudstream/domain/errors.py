@@ -11,6 +11,7 @@ Every error, named by what becomes of the delivery that met it.
     │   ├── IncompatibleModel
     │   ├── InvalidSource
     │   └── UnsuitableServer
+    ├── RuleSetRefused            the rules in force stay; a person looks again
     ├── InvalidTransaction        dead-letter, acknowledge; never retried
     ├── InvalidLabel              dead-letter, acknowledge; never retried
     ├── TransientError            leave pending, back off, try again
@@ -60,6 +61,12 @@ class InvalidRule(ConfigurationError):
     def __init__(self, text: str, places: Sequence[tuple[int, int, str, str]] = ()) -> None:
         super().__init__(text)
         self.places = tuple(places)
+
+
+class RuleSetRefused(FraudstreamError):
+    """
+    A change of the rules in force must not be made, or somebody else was faster; nothing is changed.
+    """
 
 
 class IncompatibleModel(ConfigurationError):

@@ -142,6 +142,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lists_path: Annotated[Path, _says("Folder of the lists that rules refer to, one file each.", variable="LISTS")] = Path(
         "models/lists"
     )
+    rules_four_eyes: Annotated[
+        bool, _says("Whether rules that block payments must be activated by somebody else than who pushed them.")
+    ] = False
+    actor: Annotated[
+        str | None, _says("Who changes rules, for their history; the user of the machine when not set.", max_length=128)
+    ] = None
     model_path: Annotated[
         Path,
         _says(
@@ -181,7 +187,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhook_secret: Annotated[str | None, _says("Key of the signature (HMAC-SHA256) on each post.", secret=True)] = None
 
     metrics_port: Annotated[
-        int | None, _says("Port of /metrics; 0 = a free one, which the log names; none = off.", section="Telemetry", ge=0, le=65535)
+        int | None,
+        _says("Port of /metrics; 0 = a free one, which the log names; none = off.", section="Telemetry", ge=0, le=65535),
     ] = 0
     metrics_host: Annotated[str, _says("Address that /metrics listens on.")] = "127.0.0.1"
     metrics_dir: Annotated[

@@ -15,7 +15,7 @@ from fraudstream.stages.ports import VerdictReport
 
 class RulesJudge:
     """
-    Evaluate one rule set over each batch.
+    Evaluate one rule set over each batch; another one may take its place between two batches.
     """
 
     step = "rules"
@@ -24,17 +24,30 @@ class RulesJudge:
     def __init__(self, rule_set: RuleSet, report: VerdictReport) -> None:
         self._rule_set = rule_set
         self._report = report
+        self._last: tuple[Sequence[Transaction], NDArray[np.float32]] | None = None
+
+    @property
+    def last_batch(self) -> tuple[Sequence[Transaction], NDArray[np.float32]] | None:
+        """
+        The transactions that were judged last, with their features; None before the first.
+        """
+        return self._last
+
+    def use(self, rule_set: RuleSet) -> None:
+        """
+        Judge by another rule set from the next batch on.
+        """
+        self._rule_set = rule_set
 
     async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[RulesVerdict]:
         """
         Return every hit of every rule; a rule that fails on a row is counted and fires for nobody there.
         """
-        lists = dict(self._rule_set.lists)
-        rows = self._rule_set.evaluate(transactions, matrix)
+        rule_set, self._last = self._rule_set, (transactions, matrix)
+        lists = dict(rule_set.lists)
+        rows = rule_set.evaluate(transactions, matrix)
         self._report.rules_failed(count_errors(rows))
-        return [
-            RulesVerdict(rule_set=self._rule_set.id, lists=lists, hits=row.hits, shadow_hits=row.shadow_hits) for row in rows
-        ]
+        return [RulesVerdict(rule_set=rule_set.id, lists=lists, hits=row.hits, shadow_hits=row.shadow_hits) for row in rows]
 
     def no_opinion(self, reason: Fallback) -> RulesVerdict:
         """

@@ -166,6 +166,20 @@ class GroupReport:
             self._metrics.rule_errors_total.labels(rule_id).inc(rows)
             self._log.warning("rule_failed", rule_id=rule_id, rows=rows)
 
+    def rules_applied(self, version: str, rules: Sequence[tuple[str, str]]) -> None:
+        """
+        A rule set is in force from now on: its id, and each rule id with its action.
+        """
+        self._metrics.know_rules(version, rules)
+        self._log.info("rule_set_applied", rule_set=version, rules=len(rules))
+
+    def rules_refused(self, version: str, error: str) -> None:
+        """
+        The active rule set could not be taken over; the one before stays in force.
+        """
+        self._metrics.ruleset_apply_failures_total.inc()
+        self._log.error("rule_set_refused", rule_set=version, error=error)
+
     def fell_back(self, reason: str, error: str, transactions: int) -> None:
         """
         A verdict was replaced by no opinion.

@@ -1,0 +1,113 @@
+"""
+How a worker follows the rule set that is in force: looked for off the hot path, swapped in between two batches.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.adapters.redis_rules import RedisRuleSets
+from fraudstream.domain.errors import InvalidRule, TransientError
+from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.ruleset import RuleSet, count_errors
+from fraudstream.stages.fraud_check import RulesJudge
+from fraudstream.telemetry.report import GroupReport
+
+#: Pause between two looks at the pointer, in seconds; a change is in force everywhere within two.
+LOOK_EVERY_S = 1.0
+#: Pause before a set that could not be taken over is tried again, in seconds; what it lacked may be there by then.
+_AGAIN_S = 30.0
+
+
+class RuleWatch:
+    """
+    Keeps one judge on the rule set that the pointer names; on the file of the settings while it names none.
+
+    Args:
+        sets: Where the sets are.
+        judge: Who works by them.
+        from_file: The set of the file.
+        build: Makes a set from its text and name, embedded tests included; called in a thread.
+        report: Told of every set that is taken over or refused.
+    """
+
+    def __init__(
+        self,
+        sets: RedisRuleSets,
+        judge: RulesJudge,
+        from_file: RuleSet,
+        build: Callable[[str, str], RuleSet],
+        report: GroupReport,
+    ) -> None:
+        self._sets = sets
+        self._judge = judge
+        self._from_file = from_file
+        self._build = build
+        self._report = report
+        self._applied = ""
+        self._failed = ("", 0.0)
+
+    async def start(self) -> None:
+        """
+        Take over what is in force, before the first batch is read.
+
+        Raises:
+            InvalidRule: The set in force cannot be used here; to start with other rules than the fleet would be silently wrong.
+            StreamUnavailable: Redis did not answer.
+        """
+        wanted = (await self._sets.pointer()).rule_set
+        await self._apply(wanted)
+
+    async def look(self) -> int:
+        """
+        Take over a set that is new; return how many were. One that cannot be used is reported, and the old one stays.
+
+        Raises:
+            StreamUnavailable: Redis did not answer; the old set stays.
+        """
+        wanted = (await self._sets.pointer()).rule_set
+        if wanted == self._applied or self._rests(wanted):
+            return 0
+        try:
+            await self._apply(wanted)
+        except TransientError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new set, the old one goes on working
+            self._failed = (wanted, time.monotonic() + _AGAIN_S)
+            self._report.rules_refused(wanted, str(exc))
+            return 0
+        return 1
+
+    def _rests(self, wanted: str) -> bool:
+        failed, until = self._failed
+        return wanted == failed and time.monotonic() < until
+
+    async def _apply(self, wanted: str) -> None:
+        rule_set = self._from_file
+        if wanted:
+            body = await self._sets.body(wanted)
+            rule_set = await asyncio.to_thread(self._ready, body.text, wanted)
+        self._judge.use(rule_set)
+        self._applied = wanted
+        self._report.rules_applied(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
+
+    def _ready(self, text: str, wanted: str) -> RuleSet:
+        rule_set = self._build(text, f"rule set {wanted[:12]}")
+        if rule_set.id != wanted:
+            raise InvalidRule(f"rule set {wanted[:12]} reads as {rule_set.id[:12]} here")
+        if self._judge.last_batch is not None:
+            _smoke(rule_set, *self._judge.last_batch)
+        return rule_set
+
+
+def _smoke(rule_set: RuleSet, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> None:
+    """
+    Evaluate a set on a batch of real transactions and drop the answers.
+    """
+    errors = count_errors(rule_set.evaluate(transactions, matrix))
+    if errors:
+        names = ", ".join(sorted(errors))
+        raise InvalidRule(f"rule set {rule_set.id[:12]}: rules that failed on the last batch: {names}")
