@@ -5,6 +5,7 @@ The commands that the documentation shows, word for word, as processes.
 import asyncio
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -152,6 +153,25 @@ def _marked(mark: str) -> list[int]:
             if process.environ().get("MARK_OF_TEST") == mark:
                 found.append(process.pid)
     return found
+
+
+def test_a_kept_demo_says_where_it_is_and_how_to_stop_it() -> None:
+    mark = f"demo-{uuid.uuid4()}"
+    done = subprocess.run(
+        [sys.executable, "-m", "fraudstream", "demo", "--keep", "--transactions", "200", "--rate", "0", "--quiet"],
+        cwd=ROOT, env={**os.environ, "MARK_OF_TEST": mark}, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    kill = done.stderr.rpartition("Stop it with: kill ")[2].split()
+    try:
+        assert done.returncode == 0, done.stderr
+        address = re.search(r"REDIS_URL=(\S+)", done.stderr)
+        assert address is not None
+        with Redis.from_url(address[1]) as client:
+            assert client.xinfo_groups("transactions:raw")[0]["pending"] == 0
+    finally:
+        for pid in kill:
+            os.kill(int(pid), signal.SIGTERM)
+    wait_until_sync(lambda: not _marked(mark), "what was kept to stop", timeout_s=20)
 
 
 async def test_the_migrations_are_applied_once_and_say_so(empty_database: str) -> None:
