@@ -3,7 +3,7 @@ The outside oracle as a run: the handbook's history through the kernel, in memor
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from fraudstream.features.golden import (
     LABEL_DELAY_S,
     START_S,
     Comparison,
+    Labelled,
     Table,
     compare,
     golden_check,
@@ -38,8 +39,8 @@ from fraudstream.features.states import Standing
 from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Place
 
-#: Transactions of one touch.
-_BATCH = 512
+#: Transactions of one touch: an hour of the handbook's. Labels come between batches, seven days after their transaction.
+BATCH = 512
 #: What stands for an entry id where no stream is read: ``touch`` looks at it only when it ends an entry.
 _NO_ENTRY = b"0-1"
 
@@ -58,7 +59,9 @@ class GoldenReport(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-async def run_golden(features: FeatureSet, folder: Path, *, online: bool, limit: int | None) -> GoldenReport:
+async def run_golden(
+    features: FeatureSet, folder: Path, *, online: bool, limit: int | None = None, size: int = BATCH
+) -> GoldenReport:
     """
     Replay the handbook's transactions with labels at their own time, and compare the golden rows.
 
@@ -67,6 +70,7 @@ async def run_golden(features: FeatureSet, folder: Path, *, online: bool, limit:
         folder: Holds transactions.parquet and golden_features.parquet.
         online: Through the script ``touch`` on a Valkey of our own and ``labels``, instead of in memory.
         limit: Compare only so many rows, the first by time, over as much history as they look at.
+        size: Transactions per batch; no batch may span the seven days that a label takes.
 
     Raises:
         InvalidFeatures: A column of the handbook is not declared.
@@ -82,7 +86,11 @@ async def run_golden(features: FeatureSet, folder: Path, *, online: bool, limit:
     if limit is not None:
         transactions, golden = part(transactions, golden, limit)
     started = time.perf_counter()
-    found = await _online(features, transactions, golden) if online else golden_check(features, transactions, golden)
+    found = (
+        await _online(features, transactions, golden, size)
+        if online
+        else golden_check(features, transactions, golden, size=size)
+    )
     return GoldenReport(
         path="online" if online else "offline",
         rows=found.rows,
@@ -92,7 +100,7 @@ async def run_golden(features: FeatureSet, folder: Path, *, online: bool, limit:
     )
 
 
-async def _online(features: FeatureSet, transactions: Table, golden: Table) -> Comparison:
+async def _online(features: FeatureSet, transactions: Table, golden: Table, size: int) -> Comparison:
     with LocalValkey() as server:
         async with connected(RedisAddress(url=server.url), connections=2) as client:
             keys, clock = Keys(), RedisClock()
@@ -112,12 +120,12 @@ async def _online(features: FeatureSet, transactions: Table, golden: Table) -> C
 
 
 async def _through(
-    features: FeatureSet, store: RedisEntityStore, states: RedisEntityStates, transactions: Table, golden: Table
+    features: FeatureSet, store: RedisEntityStore, states: RedisEntityStates, batches: Iterable[Labelled], golden: Table
 ) -> Comparison:
-    since_s, until_s = (START_S + int(edge(golden["TX_TIME_SECONDS"])) for edge in (np.min, np.max))
+    since_s = START_S + int(golden["TX_TIME_SECONDS"].min())
     ids: list[int] = []
     vectors: list[NDArray[np.float32]] = []
-    for labelled in history(transactions, size=_BATCH, until_s=until_s - START_S):
+    for labelled in batches:
         batch = labelled.batch
         await states.tell(_labels(labelled.frauds))
         rows = records(features, batch)

@@ -29,6 +29,161 @@ def _declared(path: Path | None) -> Any:
     return load_rulebook(load_settings(features_path=None if path is None else str(path))).features
 
 
+@features_app.command("list")
+@exits
+def list_command(features_path: FeaturesFile = None, as_json: AsJson = False) -> None:
+    """
+    Show every feature with unit, default, window and sentence.
+
+    Example: fraudstream features list
+    """
+    from fraudstream.cli.screen import table
+    from fraudstream.features.inspected import window
+
+    declared = _declared(features_path)
+    if as_json:
+        print_json(
+            "fraudstream.features-list/1", {**_summary(declared), "features": [_shown(one) for one in declared.features]}
+        )
+        return
+    rows = [(one.name, one.unit, _number(one.default), window(one), one.description) for one in declared.features]
+    typer.echo(table(("feature", "unit", "default", "window", "about"), rows))
+    typer.echo(_summary_text(declared))
+
+
+def _number(value: float) -> str:
+    return f"{value:g}"
+
+
+def _shown(one: Any) -> dict[str, Any]:
+    from fraudstream.features.inspected import window
+
+    return {
+        "name": one.name,
+        "unit": one.unit,
+        "default": None if one.default != one.default else one.default,
+        "window": window(one),
+        "about": one.description,
+        "source": one.source,
+    }
+
+
+def _summary(declared: Any) -> dict[str, Any]:
+    return {
+        "feature_set": declared.id,
+        "count": len(declared.names),
+        "logs": list(declared.logs),
+        "buckets": list(declared.rings),
+        "record_bytes": declared.record_size,
+        "keep_records": declared.log_cap_records,
+    }
+
+
+def _summary_text(declared: Any) -> str:
+    kept = ", ".join([*(f"{kind} (log)" for kind in declared.logs), *(f"{kind} (buckets)" for kind in declared.rings)])
+    size = f"records of {declared.record_size} bytes, at most {declared.log_cap_records} per log"
+    return f"{len(declared.names)} features, set {declared.id}; keeps {kept or 'nothing'}; {size}"
+
+
+@features_app.command("check")
+@exits
+def check_command(file: Annotated[Path, typer.Argument(help="Definitions file.")], as_json: AsJson = False) -> None:
+    """
+    Read a definitions file and show every problem with line, caret and remedy; ends with 1 when there is one.
+
+    Example: fraudstream features check models/default.features
+    """
+    from fraudstream.domain.errors import InvalidFeatures, InvalidSettings
+    from fraudstream.features.load import load_features
+
+    try:
+        declared = load_features(file.read_text(encoding="utf-8"), name=str(file))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidSettings(f"{file} cannot be read ({exc})") from None
+    except InvalidFeatures as exc:
+        if as_json:
+            print_json("fraudstream.features-check/1", {"ok": False, "problems": str(exc)})
+        else:
+            typer.echo(str(exc), err=True)
+        raise typer.Exit(BAD_NEWS) from None
+    if as_json:
+        print_json("fraudstream.features-check/1", {"ok": True, **_summary(declared)})
+    else:
+        typer.echo(f"{file} is right: {_summary_text(declared)}")
+
+
+@features_app.command("explain")
+@exits
+def explain_command(
+    transaction_id: Annotated[str, typer.Argument(help="Id of a decided transaction.")],
+    redis_url: Annotated[str | None, typer.Option(help="Address of Redis (REDIS_URL).")] = None,
+    postgres_url: Annotated[str | None, typer.Option(help="Address of the database (POSTGRES_URL).")] = None,
+    features_path: FeaturesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Show the features behind a decision: as recorded, from the states as they stand now, window, events in it, quality.
+
+    Example: fraudstream features explain txn_42
+    """
+    import msgspec
+
+    from fraudstream.app.feature_values import explain_features
+
+    path = None if features_path is None else str(features_path)
+    settings = load_settings(redis_url=redis_url, postgres_url=postgres_url, features_path=path)
+    found = asyncio.run(explain_features(settings, transaction_id))
+    if found is None:
+        typer.echo(f"no decision on record for {transaction_id!r}", err=True)
+        raise typer.Exit(BAD_NEWS)
+    if as_json:
+        print_json("fraudstream.features-explain/1", msgspec.to_builtins(found))
+    else:
+        typer.echo(_explained_text(found))
+
+
+def _explained_text(found: Any) -> str:
+    from fraudstream.cli.screen import table
+
+    head = ("feature", "recorded", "now", "unit", "events", "quality", "window")
+    rows = [
+        (one.name, _value(one.recorded), _value(one.now), one.unit, _value(one.events), one.quality, one.window)
+        for one in found.features
+    ]
+    return "\n".join([f"{found.transaction_id}, feature set {found.feature_set}", *found.notes, table(head, rows)])
+
+
+def _value(value: float | None) -> str:
+    return "-" if value is None else f"{value:.9g}"
+
+
+@features_app.command("replay")
+@exits
+def replay_command(
+    file: Annotated[Path, typer.Argument(help="CSV, JSON Lines or Parquet, in the order of event time; may be .gz.")],
+    output: Annotated[Path, typer.Option(help="Parquet file to write.")],
+    mapping: Annotated[str | None, typer.Option(help="Columns: generic, paysim, handbook, or a mapping file.")] = None,
+    features_path: FeaturesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Stream a history through the very kernel that serves, and write one vector per transaction.
+
+    Example: fraudstream features replay history.csv --output vectors.parquet
+    """
+    from fraudstream.app.feature_values import replay_file
+
+    path = None if features_path is None else str(features_path)
+    settings = load_settings(features_path=path)
+    declared = _declared(features_path)
+    rows = replay_file(declared, file, output, mapping=mapping, currency=settings.currency)
+    if as_json:
+        data = {"rows": rows, "output": str(output), "feature_set": declared.id, "features": list(declared.names)}
+        print_json("fraudstream.features-replay/1", data)
+    else:
+        typer.echo(f"{rows:,} vectors of {len(declared.names)} features written to {output}")
+
+
 @features_app.command("golden")
 @exits
 def golden_command(
