@@ -16,7 +16,7 @@ from fraudstream.cli.entry import BAD_NEWS, exits, inherited, print_json
 @exits
 def demo(
     transactions: Annotated[int, typer.Option(help="How many synthetic transactions.", min=100)] = 12_000,
-    rate: Annotated[float, typer.Option(help="Transactions per second; 0 = as fast as possible.", min=0)] = 1_500.0,
+    rate: Annotated[float, typer.Option(help="Transactions per second; 0 = as fast as possible.", min=0)] = 1_000.0,
     seed: Annotated[int, typer.Option(help="Seed of the synthetic stream; the model never saw it.")] = 4711,
     file: Annotated[str | None, typer.Option("--input", help="Replay a file (CSV, JSON Lines, Parquet) instead.")] = None,
     mapping: Annotated[str | None, typer.Option(help="Column mapping: generic, paysim, handbook, or a file.")] = None,
