@@ -114,9 +114,9 @@ async def _online(features: FeatureSet, transactions: Table, golden: Table, size
                 options=LedgerOptions(horizon_s=0, deadline_ms=0),
                 clock=clock,
             )
-            return await _through(
-                features, store, RedisEntityStates(client, features=features, keys=keys), transactions, golden
-            )
+            states = RedisEntityStates(client, features=features, keys=keys)
+            batches = history(transactions, size=size, until_s=int(golden["TX_TIME_SECONDS"].max()))
+            return await _through(features, store, states, batches, golden)
 
 
 async def _through(
