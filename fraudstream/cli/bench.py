@@ -72,6 +72,31 @@ def bench_rules_command(
         typer.echo(table(head, shown))
 
 
+@bench_app.command("features")
+@exits
+def bench_features_command(
+    cards: Annotated[int, typer.Option(help="Cards, each with a hundred payments before anything is measured.", min=1)] = 1_000,
+    transactions: Annotated[int, typer.Option(help="Transactions that are measured.", min=1)] = 10_240,
+    batch: Annotated[int, typer.Option(help="Transactions of one touch.", min=1)] = 256,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """
+    Measure 41 features over four kinds of entity on a Valkey of our own: CPU of client and server apart, memory of a card.
+
+    Example: fraudstream bench features --json
+    """
+    import msgspec
+
+    from fraudstream.app.bench_features import bench_features
+    from fraudstream.cli.screen import table
+
+    found = msgspec.to_builtins(asyncio.run(bench_features(cards=cards, transactions=transactions, batch=batch)))
+    if as_json:
+        print_json("fraudstream.bench_features/1", {**found, "commit": _commit()})
+    else:
+        typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
+
+
 def _commit() -> str:
     """
     Return the commit of the checkout, empty outside of one.

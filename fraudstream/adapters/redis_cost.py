@@ -1,0 +1,81 @@
+"""
+What a server spends: CPU between two moments, by command, and the memory of keys.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Self
+
+import msgspec
+from redis.asyncio import Redis
+
+from fraudstream.adapters.redis_client import translated
+from fraudstream.adapters.redis_scripts import run
+
+#: Commands whose time is told apart: the scripts, which include what they call, and the reads beside them.
+_COMMANDS = ("evalsha", "mget")
+
+
+class Spent(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Seconds of the server's CPU, and of them those inside commands; the rest is reading, writing and the append-only file.
+    """
+
+    cpu_s: float
+    commands_s: dict[str, float]
+    server: str
+
+
+class ServerCost:
+    """
+    A measurement that has begun.
+    """
+
+    def __init__(self, client: Redis, cpu_s: float, server: str) -> None:
+        self._client = client
+        self._cpu_s = cpu_s
+        self._server = server
+
+    @classmethod
+    async def begin(cls, client: Redis) -> Self:
+        """
+        Start anew; the server's own statistics of commands are reset.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("cost"):
+            server: dict[str, Any] = await client.info("server")
+            await client.config_resetstat()
+            name = f"{server.get('server_name', 'redis')} {server.get('valkey_version', server.get('redis_version'))}"
+            return cls(client, await _cpu_s(client), name)
+
+    async def end(self) -> Spent:
+        """
+        Return what was spent since the beginning.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("cost"):
+            spent = await _cpu_s(self._client) - self._cpu_s
+            stats: dict[str, Any] = await self._client.info("commandstats")
+        commands = {name: float(stats.get(f"cmdstat_{name}", {}).get("usec", 0)) / 1e6 for name in _COMMANDS}
+        return Spent(cpu_s=spent, commands_s=commands, server=self._server)
+
+
+async def _cpu_s(client: Redis) -> float:
+    cpu: dict[str, Any] = await client.info("cpu")
+    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+
+
+async def key_bytes(client: Redis, keys: Sequence[str]) -> tuple[float, float]:
+    """
+    Return the mean memory and the mean length of strings, in bytes.
+
+    Raises:
+        StreamUnavailable: Redis did not answer.
+    """
+    with translated("memory"):
+        used = await run(client, [["MEMORY", "USAGE", key, "SAMPLES", 0] for key in keys])
+        lengths = await run(client, [["STRLEN", key] for key in keys])
+    return sum(one or 0 for one in used) / len(keys), sum(lengths) / len(keys)
