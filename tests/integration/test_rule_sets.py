@@ -282,12 +282,12 @@ async def test_twenty_pushes_during_a_run_lose_nothing_and_every_decision_names_
             sets = {original.id: original}
             for number in range(20):
                 append(client, sent[number * 200 : number * 200 + 200])
-                path = office.file(f"{original.source}\nrule push_{number} score +1 if :amount: > {number + 1}\n")
+                path = office.file(f"{REVIEW}rule push_{number} score +1 if :amount: > {number + 1}\n")
                 pushed = await desk.push(path, reason=f"push {number}")
                 await desk.activate(pushed.rule_set, reason="on")
                 sets[pushed.rule_set] = office.bench.load(path.read_text(), name="again")
                 with pytest.raises(InvalidRule):
-                    await desk.push(office.file(f"{original.source}\nrule wrong block if"), reason="wrong")
+                    await desk.push(office.file(f"{REVIEW}rule wrong block if"), reason="wrong")
                 await _pass_by(0.2)
             await _pass_by(1.9)
             append(client, sent[4_000:])
