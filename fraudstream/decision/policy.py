@@ -92,7 +92,7 @@ def decide(policy: DecisionPolicy, rules: RulesVerdict, model: ModelVerdict) -> 
     The score is clamp(probability + points / 100, 0, 1). NaN never comes out: a probability that is no number is no opinion,
     and the decision is marked as one made without the model.
     """
-    points = sum(hit.points for hit in rules.hits if hit.action is Action.SCORE)
+    points = sum((hit.points for hit in rules.hits if hit.action is Action.SCORE), 0.0)
     probability = min(1.0, max(0.0, model.score)) if model.score is not None and math.isfinite(model.score) else None
     score = min(1.0, max(0.0, (probability or 0.0) + points / 100))
     outcome, decisive = _resolve(policy, rules.hits, score)

@@ -215,3 +215,8 @@ def test_redacting_does_not_change_what_was_logged() -> None:
 
     assert inner == {"email": "jane@example.com"}
     assert event == {"inner": inner}
+
+
+def test_a_name_before_a_card_number_in_groups_leaves_none_of_its_digits() -> None:
+    assert "1111 1111" not in scrub("email: 4111 1111 1111 1111")
+    assert "1111 1111" not in scrub("pan=[4111 1111 1111 1111]")
