@@ -14,6 +14,7 @@ from fraudstream.cli.demo import demo
 from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
 from fraudstream.cli.features import features_app
+from fraudstream.cli.model import model_app
 from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
 from fraudstream.cli.rule_sets import rules_app
@@ -36,6 +37,7 @@ app.add_typer(produce_app, name="produce")
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")
 app.add_typer(monitor_app, name="monitor")
+app.add_typer(model_app, name="model")
 app.add_typer(decisions_app, name="decisions")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(rules_app, name="rules")

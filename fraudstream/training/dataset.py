@@ -19,7 +19,7 @@ from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import records
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.replay import replay
-from fraudstream.features.syntax import Aggregate
+from fraudstream.features.syntax import Aggregate, Field, walk
 from fraudstream.producers.labelled import Labelled
 from fraudstream.training.metrics import codes
 
@@ -140,13 +140,21 @@ def require_delay(features: FeatureSet, delay_s: float) -> None:
     early = [
         f"{feature.name} (delayed {feature.body.delayed_s} s)"
         for feature in features.features
-        if isinstance(feature.body, Aggregate) and AGGREGATES[feature.body.function].labels and feature.body.delayed_s < delay_s
+        if isinstance(feature.body, Aggregate) and _reads_labels(feature.body) and feature.body.delayed_s < delay_s
     ]
     if early:
         raise InvalidFeatures(
             f"labels are known after {delay_s:.0f} s, but these features read them earlier: {', '.join(early)}; write `delayed`"
             " of at least that into their definitions"
         )
+
+
+def _reads_labels(body: Aggregate) -> bool:
+    """
+    Say whether an aggregate looks at labels: by itself, or in its condition.
+    """
+    asked = () if body.where is None else walk(body.where)
+    return AGGREGATES[body.function].labels or any(isinstance(node, Field) and node.name == "label" for node in asked)
 
 
 def _rows(matrix: NDArray[np.float32], seen: Sequence[_Seen]) -> Dataset:
