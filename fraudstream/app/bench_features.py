@@ -41,8 +41,9 @@ class FeaturesCost(msgspec.Struct, frozen=True, kw_only=True):
 
     ``client_us_per_transaction`` is one group's whole way: records, packing the calls, reading the replies, the kernel;
     ``kernel_us_per_transaction`` the part of records and kernel. ``redis_us_per_transaction`` is the server's CPU for
-    the ``touch`` and the state reads of both groups, ``redis_us`` the part of it that stands in each command. ``bytes_per_card`` is the
-    server's memory of a card's log before the measurement, ``events_per_card`` the events in it then.
+    the ``touch`` and the state reads of both groups, ``redis_us`` the part of it that stands in each command.
+    ``bytes_per_card`` is the server's memory of a card's log before the measurement, ``events_per_card`` the events in it
+    then.
     """
 
     features: int

@@ -1,0 +1,98 @@
+"""
+Online = offline, bit for bit: random definitions and histories through the real scripts and through the store in memory.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from redis.asyncio import Redis
+
+from fraudstream.adapters.redis_states import RedisEntityStates
+from fraudstream.domain.decision import LabelValue
+from fraudstream.domain.transaction import Transaction
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.kernel import compute, records
+from fraudstream.features.load import load_features
+from fraudstream.features.memory import MemoryEntityStore
+from fraudstream.features.states import Standing
+from fraudstream.features.syntax import Aggregate
+from fraudstream.local import LocalValkey
+from fraudstream.stages.ports import Place
+from tests.support.builders import a_label
+from tests.support.verdicts import MODEL, RULES, Side, VerdictRig
+from tests.unit.features.streams import calls, definitions, transactions
+
+_FIRST_LABEL = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class _Twins:
+    """
+    The same deliveries and labels to both stores; every delivery gives the vectors of both.
+    """
+
+    def __init__(self, features: FeatureSet, rig: VerdictRig, client: Redis) -> None:
+        self._features = features
+        self._sides = {group: rig.side(group) for group in (RULES, MODEL)}
+        self._states = RedisEntityStates(client, features=features, keys=rig.streams.keys)
+        self._memory = MemoryEntityStore(features)
+        self._labels = 0
+
+    async def deliver(self, group: str, batch: Sequence[Transaction]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        rows = records(self._features, batch)
+        side: Side = self._sides[group]
+        touched = await side.entities.touch([b"0-1"] * len(batch), batch, rows)
+        online = [Standing.TOUCHED if place is Place.FIRST else Standing.SEEN for place in touched.places]
+        offline = self._memory.touch(rows)
+        return (
+            compute(self._features, batch, rows, online, touched.states),
+            compute(self._features, batch, rows, offline, self._memory.states(rows)),
+        )
+
+    async def label(self, said: Sequence[tuple[Transaction, bool]]) -> None:
+        for one, fraud in said:
+            self._labels += 1
+            label = a_label(
+                transaction_id=one.transaction_id,
+                label=LabelValue.FRAUD if fraud else LabelValue.LEGITIMATE,
+                labelled_at=_FIRST_LABEL + timedelta(seconds=self._labels),
+            )
+            for _ in range(2):  # a redelivery of the label
+                await self._states.tell([(label, one)])
+            self._memory.set_labels(records(self._features, [one]), [fraud])
+
+
+@given(data=st.data(), source=definitions(), history=transactions(most=30))
+@settings(max_examples=70, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_every_delivery_gives_online_what_it_gives_offline(
+    valkey: LocalValkey, data: Any, source: str, history: list[Transaction]
+) -> None:
+    features = load_features(source)
+    rig = VerdictRig(valkey.url, features=features)
+    rig.streams.flush()
+    client = Redis.from_url(valkey.url, protocol=2)
+    try:
+        twins, earlier = _Twins(features, rig, client), list[list[Transaction]]()
+
+        for call in data.draw(calls(history)):
+            await twins.label(call.labels)
+            first = await twins.deliver(RULES, call.batch)
+            other = await twins.deliver(MODEL, call.batch)
+            earlier.append(call.batch)
+            again = await twins.deliver(RULES, data.draw(st.sampled_from(earlier)))
+
+            for online, offline in (first, other, again):
+                assert online.tobytes() == offline.tobytes()
+            logs = [at for at, one in enumerate(features.features) if _on_log(one.body)]
+            assert first[0][:, logs].tobytes() == other[0][:, logs].tobytes()
+    finally:
+        await client.aclose()
+        await rig.close()
+
+
+def _on_log(body: object) -> bool:
+    return isinstance(body, Aggregate) and body.resolution is None
