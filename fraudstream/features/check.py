@@ -20,8 +20,8 @@ from fraudstream.features.catalogue import (
 from fraudstream.features.definitions import Entity
 from fraudstream.features.lexer import Problem
 from fraudstream.features.parse import Document, EntityStatement
-from fraudstream.features.syntax import Aggregate, Binary, Call, Expression, FeatureRef, Field, Span, Unary, walk
-from fraudstream.features.typecheck import Scope, typed
+from fraudstream.features.syntax import Aggregate, Binary, Call, Expression, FeatureRef, Field, Span, Unary, references
+from fraudstream.features.typecheck import KNOWN_SINCE, Scope, typed
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
@@ -29,8 +29,8 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 @dataclass(slots=True)
 class Meaning:
     """
-    A document that has been understood; ``bodies`` stand in the order of its features, ``order`` lists the columns of
-    expressions, each after what it refers to, ``buckets`` are (seconds, slots) from the finest.
+    A document that has been understood; ``bodies`` stand in the order of its features, ``order`` lists all
+    columns, each after what it refers to, ``buckets`` are (seconds, slots) from the finest.
     """
 
     entities: list[Entity] = field(default_factory=list)
@@ -59,15 +59,15 @@ def check(document: Document) -> Meaning:
     order = _ordered(document, resolved, columns)
     kinds: dict[str, str] = {}
     bodies: dict[int, Aggregate | Expression] = {}
+    meaning.order = order
     for column in order:
         statement, body = document.features[column], resolved[column]
         if isinstance(body, Aggregate):
-            bodies[column] = _aggregate(body, document, meaning)
+            bodies[column] = _aggregate(body, document, meaning, kinds)
             kinds[statement.name] = "truth" if body.function in TRUTH_AGGREGATES else "number"
             continue
         bodies[column], kind = typed(body, Scope(kinds), document.problems)
         kinds[statement.name] = kind
-        meaning.order.append(column)
         if kind not in ("number", "truth", "any"):
             document.problems.append(
                 Problem(
@@ -157,12 +157,14 @@ def _resolved(body: Aggregate | Expression, columns: Mapping[str, int]) -> Aggre
     """
     Turn names of features, which are read as fields, into references.
     """
-    return body if isinstance(body, Aggregate) else _with_references(body, columns)
+    if not isinstance(body, Aggregate):
+        return _with_references(body, columns)
+    return body if body.where is None else replace(body, where=_with_references(body.where, columns))
 
 
 def _with_references(node: Expression, columns: Mapping[str, int]) -> Expression:
     match node:
-        case Field(name, False) if name not in FIELDS and name in columns:
+        case Field(name, False) if name not in (*FIELDS, *KNOWN_SINCE) and name in columns:
             return FeatureRef(name, node.at)
         case Call(_, arguments):
             return replace(node, arguments=tuple(_with_references(argument, columns) for argument in arguments))
@@ -190,11 +192,8 @@ def _ordered(document: Document, bodies: Sequence[Aggregate | Expression], colum
                 )
             return
         done[column] = False
-        body = bodies[column]
-        if not isinstance(body, Aggregate):
-            for node in walk(body):
-                if isinstance(node, FeatureRef):
-                    visit(columns[node.name], node.at)
+        for node in references(bodies[column]):
+            visit(columns[node.name], node.at)
         done[column] = True
         order.append(column)
 
@@ -203,7 +202,7 @@ def _ordered(document: Document, bodies: Sequence[Aggregate | Expression], colum
     return order
 
 
-def _aggregate(body: Aggregate, document: Document, meaning: Meaning) -> Aggregate:
+def _aggregate(body: Aggregate, document: Document, meaning: Meaning, kinds: Mapping[str, str]) -> Aggregate:
     """
     Check one aggregate and fill in where its past is kept.
     """
@@ -212,7 +211,7 @@ def _aggregate(body: Aggregate, document: Document, meaning: Meaning) -> Aggrega
     problems.extend(_window_problems(body))
     where = body.where
     if where is not None:
-        where, kind = typed(where, Scope({}, past=True), problems)
+        where, kind = typed(where, Scope(kinds, past=True), problems)
         if kind not in ("truth", "any"):
             problems.append(
                 Problem(where.at, f"a condition is true or false, and this is a {kind}", "compare it with something")
@@ -286,6 +285,8 @@ def _on_buckets(body: Aggregate, buckets: tuple[tuple[int, int], ...], problems:
         problems.append(
             Problem(body.where.at, "buckets cannot tell one transaction from another, so 'where' has no answer", remedy)
         )
+    if body.newest is not None:
+        problems.append(Problem(body.at, "buckets do not know which transactions are the newest", remedy))
     if body.over_s is None:
         problems.append(Problem(body.at, "buckets need a window", "add for example: over 1h"))
         return body

@@ -101,9 +101,9 @@ class EventColumns:
 
     def feature(self, name: str) -> NDArray[np.float64]:
         """
-        Refuse: the checker lets no feature into a condition on the past.
+        Return, for each event, a feature of the transaction that it is the past of.
         """
-        raise LookupError(name)
+        return self._rows.feature(name)[self._row]
 
     def _column(self, name: str) -> Column:
         match name:

@@ -56,7 +56,7 @@ class FeatureSet:
 
     ``id`` changes with whatever changes a value. ``log_layout`` and ``ring_layout`` are short hashes that stand in keys, so
     that records of another size never meet. ``hashed`` are the fields that every record keeps a 32-bit word of. ``order``
-    lists the columns of expressions, each after what it refers to. ``ring_resolutions`` are (milliseconds, byte offset, slots).
+    lists all columns, each after what it refers to. ``ring_resolutions`` are (milliseconds, byte offset, slots).
     A log keeps ``log_cap_records``; a state lives for ``state_ttl_s`` seconds after its last event. ``reads_outcome``
     and ``reads_labels`` say whether flags must be set at all.
     """

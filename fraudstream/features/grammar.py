@@ -11,7 +11,7 @@ MAX_DEPTH = 24
 #: Words that begin a statement.
 STATEMENTS = ("version", "keep", "entity", "feature")
 #: Words that begin a clause of a feature.
-CLAUSES = ("by", "over", "delayed", "where", "including", "unit", "default", "about")
+CLAUSES = ("by", "over", "delayed", "newest", "where", "including", "unit", "default", "about")
 
 _COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 

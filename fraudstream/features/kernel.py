@@ -46,18 +46,15 @@ def compute(
     if not batch:
         return np.empty((0, len(features.names)), np.float32)
     rows = RowColumns(transactions, records, values)
-    for kind, columns in features.aggregates.items():
-        answers = _answers(features, kind, rows, standings, states)
-        for column, body in columns:
-            feature = features.features[column]
-            found, known = answers(body)
-            values[feature.name] = np.where(known, found, feature.default).astype(np.float32)
+    answers = {kind: _answers(features, kind, rows, standings, states) for kind in features.aggregates}
     for column in features.order:
         feature = features.features[column]
         if isinstance(feature.body, Aggregate):
-            raise TypeError("the order lists expressions only")
-        computed = number(feature.body, rows, batch)
-        values[feature.name] = np.where(np.isnan(computed), feature.default, computed).astype(np.float32)
+            found, known = answers[feature.body.entity](feature.body)
+        else:
+            found = number(feature.body, rows, batch)
+            known = ~np.isnan(found)
+        values[feature.name] = np.where(known, found, feature.default).astype(np.float32)
     return np.ascontiguousarray(np.stack([values[name] for name in features.names], axis=1))
 
 

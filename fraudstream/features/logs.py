@@ -132,14 +132,14 @@ class LogPasts:
         """
         found = self._selections.get(one.selection)
         if found is None:
-            found = self._selections[one.selection] = Selection(self, one)
+            found = self._selections[one.selection] = Selection.under(self, one)
         return found
 
     def window(self, one: Aggregate) -> "Window":
         """
         Return the events in an aggregate's window.
         """
-        return self.selection(one).window(self.edges.index(one.delayed_s), self._end_class(one))
+        return self.selection(one).window(self.edges.index(one.delayed_s), self._end_class(one), one.newest)
 
     def _end_class(self, one: Aggregate) -> int:
         end = _end(one)
@@ -152,11 +152,20 @@ def _end(one: Aggregate) -> int | None:
 
 class Selection:
     """
-    Some of the events: those under a condition, with or without the transaction itself. Class 0 holds what is left out.
+    Some of the events, by class; class 0 holds what is left out.
     """
 
-    def __init__(self, pasts: LogPasts, one: Aggregate) -> None:
+    def __init__(self, pasts: LogPasts, classes: NDArray[np.uint8]) -> None:
         self.pasts = pasts
+        self.classes = classes
+        self._windows: dict[tuple[int, int, int | None], Window] = {}
+        self._youngest: dict[tuple[str, int], tuple[Ints, NDArray[np.uint8]]] = {}
+
+    @classmethod
+    def under(cls, pasts: LogPasts, one: Aggregate) -> "Selection":
+        """
+        Return the events under an aggregate's condition, with or without the transaction itself.
+        """
         classes = pasts.classes.copy()
         if one.including_current:
             classes[pasts.own[~pasts.present]] = 0
@@ -167,18 +176,30 @@ class Selection:
         for name in one.same:
             theirs, ours = pasts.events.field(name, current=False), pasts.events.field(name, current=True)
             classes *= (theirs == ours) & (theirs != 0)
-        self.classes = classes
-        self._windows: dict[tuple[int, int], Window] = {}
-        self._youngest: dict[tuple[str, int], tuple[Ints, NDArray[np.uint8]]] = {}
+        return cls(pasts, classes)
 
-    def window(self, start: int, end: int) -> "Window":
+    def window(self, start: int, end: int, newest: int | None = None) -> "Window":
         """
-        Return the events between two edges; features over the same window share it.
+        Return the events between two edges, or the newest of them; features over the same window share it.
         """
-        found = self._windows.get((start, end))
+        found = self._windows.get((start, end, newest))
         if found is None:
-            found = self._windows[start, end] = Window(self, start, end)
+            found = Window(self if newest is None else self._cut(start, end, newest), start, end)
+            self._windows[start, end, newest] = found
         return found
+
+    def _cut(self, start: int, end: int, newest: int) -> "Selection":
+        """
+        Return a selection of only the newest events between two edges; of equal times the later arrival is newer.
+        """
+        chosen = np.flatnonzero((self.classes > start) & (self.classes <= end))
+        row = self.pasts.row[chosen]
+        ordered = chosen[np.lexsort((self.pasts.order[chosen], row))]
+        ends = np.cumsum(np.bincount(row, minlength=self.pasts.rows))
+        kept = ordered[ends[row] - np.arange(len(ordered)) <= newest]
+        classes = np.zeros_like(self.classes)
+        classes[kept] = self.classes[kept]
+        return Selection(self.pasts, classes)
 
     def youngest(self, name: str, start: int) -> tuple[Ints, NDArray[np.uint8]]:
         """

@@ -80,6 +80,7 @@ class _Clauses:
     delayed_s: int = 0
     where: Expression | None = None
     including_current: bool = False
+    newest: int | None = None
     unit: str | None = None
     default: float | None = None
     about: str = ""
@@ -194,7 +195,7 @@ class _Parser(ExpressionReader):
             place += 1
             if depth == 0:
                 break
-        return self._tokens[place].text in ("by", "over", "where", "delayed", "including")
+        return self._tokens[place].text in ("by", "over", "where", "delayed", "newest", "including")
 
     def _aggregate_head(self) -> Aggregate:
         name = self.advance()
@@ -224,6 +225,8 @@ class _Parser(ExpressionReader):
                 clauses.over_s, clauses.over_at = seconds(token.text), token.at
             case "delayed":
                 clauses.delayed_s = seconds(self.expect_kind("duration", "a delay", "write a delay, for example 7d").text)
+            case "newest":
+                clauses.newest = self._newest()
             case "where":
                 clauses.where = self.expression()
             case "including":
@@ -237,6 +240,13 @@ class _Parser(ExpressionReader):
                 clauses.default = self._default()
             case _:
                 clauses.about = self.expect_kind("text", "a sentence in quotes", 'write: about "What it means."').text[1:-1]
+
+    def _newest(self) -> int:
+        token = self.expect_kind("number", "a number of events", "write for example: newest 3")
+        if not token.text.isdecimal() or int(token.text) < 1:
+            self.report(token.at, f"the newest {token.text} events cannot be kept", "write a whole number from 1")
+            return 1
+        return int(token.text)
 
     def _default(self) -> float:
         if self.accept("nan"):
@@ -257,13 +267,14 @@ class _Parser(ExpressionReader):
             clauses.delayed_s,
             clauses.where,
             clauses.including_current,
+            newest=clauses.newest,
             at=head.at,
             by_at=clauses.by_at,
             over_at=clauses.over_at,
         )
 
     def _refuse_clauses(self, clauses: _Clauses) -> None:
-        for word in ("by", "over", "delayed", "where", "including"):
+        for word in ("by", "over", "delayed", "newest", "where", "including"):
             if word in clauses.seen:
                 self.report(
                     clauses.seen[word],

@@ -12,14 +12,14 @@ from fraudstream.features.definitions import SLOT, FeatureSet
 from fraudstream.features.logs import prefix_bytes
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing, States
-from fraudstream.features.syntax import Aggregate, FeatureRef, walk
+from fraudstream.features.syntax import Aggregate, references
 
 _HASH_BYTES = 8
 
 
 class Quality(IntEnum):
     """
-    From best to worst; an expression is as good as the worst feature that it refers to.
+    From best to worst; a feature is as good as the worst that it refers to.
 
     ``EXACT``: every event of the window was there. ``BUCKETED``: it was rounded to whole buckets. ``SATURATED``: the log
     was full and may have lost events of the window. ``LATE``: the transaction came after the horizon and moved no state.
@@ -48,14 +48,11 @@ def qualities(features: FeatureSet, records: Records, standings: Sequence[Standi
         else:
             # A ring does not say what stood in it before: it is cold where it holds nothing but the transaction itself.
             count, oldest_s = _ring_events(features, records, standings, states.rings[kind]), records.occurred_s
-        for column, body in columns:
-            found[column] = _judged(features, body, late, count, records.occurred_s - oldest_s)
+        for column, one in columns:
+            found[column] = _judged(features, one, late, count, records.occurred_s - oldest_s)
     places = {name: column for column, name in enumerate(features.names)}
     for column in features.order:
-        expression = features.features[column].body
-        if isinstance(expression, Aggregate):
-            raise TypeError("the order lists expressions only")
-        parts = [found[places[node.name]] for node in walk(expression) if isinstance(node, FeatureRef)]
+        parts = [found[places[node.name]] for node in references(features.features[column].body)]
         found[column] = np.maximum.reduce([found[column], *parts])
     return np.ascontiguousarray(found.T)
 

@@ -104,8 +104,9 @@ class Aggregate:
     An aggregate over the past of an entity.
 
     ``by`` are fields. ``over_s`` is None for everything that the entity's state still holds. The window is
-    (t - delayed - over, t - delayed]. The checker fills in ``entity`` (kind), ``same`` (fields in which a past transaction must
-    equal the current one) and ``resolution`` (index of the ring's resolution, None on logs).
+    (t - delayed - over, t - delayed]; ``newest`` keeps only so many of its newest events, None all. The checker fills in
+    ``entity`` (kind), ``same`` (fields in which a past transaction must equal the current one) and ``resolution`` (index of the
+    ring's resolution, None on logs).
     """
 
     function: str
@@ -118,6 +119,7 @@ class Aggregate:
     entity: str = ""
     same: tuple[str, ...] = ()
     resolution: int | None = None
+    newest: int | None = None
     at: Span = field(default=_NOWHERE, compare=False)
     by_at: Span = field(default=_NOWHERE, compare=False)
     over_at: Span = field(default=_NOWHERE, compare=False)
@@ -125,7 +127,7 @@ class Aggregate:
     @property
     def selection(self) -> tuple[str, str, tuple[str, ...], bool]:
         """
-        What picks its events, apart from the window: aggregates that share it share the work.
+        What picks its events, apart from the window and its newest: aggregates that share it share the work.
         """
         where = "" if self.where is None else canonical(self.where)
         return self.entity, where, self.same, self.including_current
@@ -152,7 +154,17 @@ def canonical(node: Expression | Aggregate) -> str:  # noqa: PLR0911 - one per k
             return f"({canonical(left)} {operator} {canonical(right)})"
         case Aggregate():
             window = f"over {node.over_s} delayed {node.delayed_s} resolution {node.resolution}"
+            window += "" if node.newest is None else f" newest {node.newest}"
             return f"{node.function}({node.argument}) of {node.selection} {window}"
+
+
+def references(body: Expression | Aggregate) -> Iterator[FeatureRef]:
+    """
+    Yield the features that a definition refers to; an aggregate does so in its condition.
+    """
+    node = body.where if isinstance(body, Aggregate) else body
+    if node is not None:
+        yield from (one for one in walk(node) if isinstance(one, FeatureRef))
 
 
 def walk(node: Expression) -> Iterator[Expression]:

@@ -13,7 +13,7 @@ from fraudstream.features.words import word
 
 _ORDER = ("<", "<=", ">", ">=")
 #: Words that a past transaction can be asked for beside its fields.
-_KNOWN_SINCE: Mapping[str, Mapping[str, int]] = {"outcome": OUTCOMES, "label": LABELS}
+KNOWN_SINCE: Mapping[str, Mapping[str, int]] = {"outcome": OUTCOMES, "label": LABELS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ def typed(node: Expression, scope: Scope, problems: list[Problem]) -> tuple[Expr
 def _field(node: Field, scope: Scope, problems: list[Problem]) -> str:
     name = node.name
     past = scope.past and not node.current
-    if past and name in _KNOWN_SINCE:
+    if past and name in KNOWN_SINCE:
         return name
     if node.current and not scope.past:
         problems.append(Problem(node.at, "'current.' is for conditions on past transactions", f"write: {name}"))
@@ -72,9 +72,9 @@ def _field(node: Field, scope: Scope, problems: list[Problem]) -> str:
 
 
 def _unknown(node: Field, scope: Scope) -> Problem:
-    if node.name in _KNOWN_SINCE:
+    if node.name in KNOWN_SINCE:
         return Problem(node.at, f"'{node.name}' is known of past transactions only", "use it in the 'where' of an aggregate")
-    known = [*FIELDS, *_KNOWN_SINCE] if scope.past else [*FIELDS, *scope.features]
+    known = [*FIELDS, *scope.features, *(KNOWN_SINCE if scope.past else ())]
     close = difflib.get_close_matches(node.name, known, n=1, cutoff=0.7)
     remedy = f"did you mean '{close[0]}'?" if close else f"fields are: {', '.join(FIELDS)}"
     return Problem(node.at, f"unknown field or feature '{node.name}'", remedy)
@@ -144,7 +144,7 @@ def _equal(
     """
     Check ``=`` and ``!=``: numbers with numbers, texts with texts, outcomes and labels with one of their words.
     """
-    for kinds, values in _KNOWN_SINCE.items():
+    for kinds, values in KNOWN_SINCE.items():
         if left_kind == kinds:
             return left, _enumerated(right, kinds, values, problems)
         if right_kind == kinds:

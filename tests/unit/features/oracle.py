@@ -13,7 +13,7 @@ import numpy as np
 
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.features.syntax import Aggregate, Binary, Call, Expression, FeatureRef, Field, Number, Text, Unary
+from fraudstream.features.syntax import Aggregate, Binary, Call, Expression, FeatureRef, Field, Number, Text, Unary, references
 
 OUTCOMES = ("approve", "challenge", "review", "block")
 
@@ -107,19 +107,18 @@ class Oracle:
         waiting = list(self.features.features)
         while waiting:
             feature = waiting.pop(0)
+            if not {node.name for node in references(feature.body)} <= set(values):
+                waiting.append(feature)
+                continue
             if isinstance(feature.body, Aggregate):
-                value = self._aggregate(feature.body, one, late, later)
+                value = self._aggregate(feature.body, one, late, later, values)
             else:
-                try:
-                    value = _evaluate(feature.body, one, None, values)
-                except KeyError:
-                    waiting.append(feature)
-                    continue
+                value = _evaluate(feature.body, one, None, values)
                 value = None if value is None else float(value)
             values[feature.name] = float(np.float32(feature.default if value is None else value))
         return [values[name] for name in self.features.names]
 
-    def _aggregate(self, body: Aggregate, one: Transaction, late: bool, later: set[str]) -> float | None:
+    def _aggregate(self, body: Aggregate, one: Transaction, late: bool, later: set[str], values) -> float | None:
         entity = next(entity for entity in self.features.entities if entity.kind == body.entity)
         name = _id(entity, one)
         if name is None:
@@ -141,10 +140,12 @@ class Oracle:
         chosen = [
             event
             for event in chosen
-            if body.where is None or _evaluate(body.where, event.transaction, (event, one), {}) is True
+            if body.where is None or _truth(_evaluate(body.where, event.transaction, (event, one), values)) is True
         ]
         for other in body.same:
             chosen = [event for event in chosen if getattr(event.transaction, other) == getattr(one, other) is not None]
+        if body.newest is not None:
+            chosen = _by_time(chosen)[-body.newest :]
         return _VALUES[body.function](chosen, one, body.argument) if chosen else None
 
     def _on_ring(self, body: Aggregate, one: Transaction, arrived: list, later: set[str], late: bool) -> float | None:

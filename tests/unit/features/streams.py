@@ -59,14 +59,20 @@ _defaults = st.sampled_from(["", "", " default 0", " default nan", " default -1.
 
 
 @st.composite
-def _on_log(draw):
+def _on_log(draw, earlier=()):
     by = draw(
         st.sampled_from(["card_id", "card", "user_id", "device_id", "card_id, merchant", "user_id, merchant", "ip, user_id"])
     )
     over = draw(st.one_of(st.just(""), st.sampled_from(WINDOWS).map(" over {}".format)))
     tail = draw(st.sampled_from(["", " including current", " delayed 1m", " delayed 1h", " delayed 7d"]))
-    where = draw(st.one_of(st.just(""), st.just(""), _joined(_past_atoms).map(" where {}".format)))
-    return f"{draw(_functions)} by {by}{over}{tail}{where}{draw(_defaults)}"
+    newest = draw(st.sampled_from(["", "", "", " newest 1", " newest 3"]))
+    atoms = _past_atoms
+    if earlier:
+        atoms = _past_atoms | st.builds(
+            "amount {} {} * {}".format, _comparisons, st.sampled_from(["1", "2.5"]), st.sampled_from(earlier)
+        )
+    where = draw(st.one_of(st.just(""), st.just(""), _joined(atoms).map(" where {}".format)))
+    return f"{draw(_functions)} by {by}{over}{tail}{newest}{where}{draw(_defaults)}"
 
 
 @st.composite
@@ -115,6 +121,7 @@ def definitions(draw, *, keep=None, ring=(8, 6)):
     # Truths of the language take part in comparisons only by themselves.
     plain = [f"f{number}" for number, body in enumerate(bodies) if not body.startswith(("is_new", "last_label"))]
     lines += [f"feature e{number} = {draw(_expression(plain))}" for number in range(draw(st.integers(0, 2)))]
+    lines += [f"feature r{number} = {draw(_on_log(plain))}" for number in range(draw(st.integers(0, 2)))]
     return "\n".join(lines)
 
 

@@ -6,11 +6,17 @@ import math
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fraudstream.domain.errors import InvalidFeatures
+from fraudstream.domain.transaction import Transaction
 from fraudstream.features.catalogue import AGGREGATES
+from fraudstream.features.kernel import records
 from fraudstream.features.load import load_features
+from fraudstream.features.memory import MemoryEntityStore
+from fraudstream.features.replay import replay
+from fraudstream.features.syntax import canonical
 
 ROOT = Path(__file__).parents[3]
 CARD = "entity card log\n"
@@ -31,6 +37,9 @@ def _problems(source):
         (CARD + "feature a = count() by card_id over 0m", 2, "a window of 0 seconds", "from 1m to 90d"),
         (CARD + "feature a = count() by card_id over 91d", 2, "a window of 7862400 seconds", "from 1m to 90d"),
         (CARD + "feature a = amount\nfeature a = 2 * amount", 3, "defined twice", "rename"),
+        (CARD + "feature a = count() by card_id where amount > a", 2, "is defined by itself", "circle"),
+        (CARD + "feature a = count() by card_id newest 0", 2, "the newest 0 events", "whole number from 1"),
+        (RING + "feature a = count() by merchant over 1h newest 2", 2, "which transactions are the newest", "as a log"),
         ("feature a = b + 1\nfeature b = a + 1", 2, "is defined by itself", "circle"),
         ("feature a = a + 1", 1, "is defined by itself", "circle"),
         ("version 2\nfeature a = amount", 1, "version 2", "version 1"),
@@ -237,3 +246,45 @@ def test_the_finest_buckets_that_hold_a_window_answer_it():
 
     assert [feature.body.resolution for feature in features.features] == [0, 1]
     assert features.ring_resolutions == ((60_000, 0, 64), (3_600_000, 64 * 20, 50))
+
+
+def _values(source, amounts, *, fraud=()):
+    features = load_features("entity card log\n" + source)
+    store = MemoryEntityStore(features)
+    found = []
+    for second, amount in enumerate(amounts):
+        at_ms = 1_000 * second
+        one = Transaction(transaction_id=f"t{second}", amount_minor=amount, currency="EUR", occurred_at_ms=at_ms, card_id="c")
+        found.extend(replay(features, [[one]], store=store))
+        store.set_labels(records(features, [one]), [second in fraud])
+    return np.concatenate(found)
+
+
+def test_condition_holds_past_amounts_against_a_feature_of_the_present():
+    found = _values(
+        "feature large = count() by card_id where amount > 2 * centre feature centre = median(amount) by card_id",
+        [10, 30, 10, 100, 10, 10],
+    )
+
+    # The centre is taken anew for each transaction: 10, 20, 10, 20, 10 of the events before it.
+    assert found[1:, 1].tolist() == [10.0, 20.0, 10.0, 20.0, 10.0]
+    assert found[:, 0].tolist() == [0.0, 0.0, 0.0, 1.0, 1.0, 2.0]
+
+
+def test_newest_keeps_the_last_events_that_the_condition_lets_through():
+    found = _values(
+        "feature rate = fraud_rate() by card_id newest 2 feature top = max(amount) by card_id newest 2 where amount < 50",
+        [10, 99, 30, 20, 5, 1],
+        fraud=(1, 2),
+    )
+
+    assert found[1:, 0].tolist() == [0.0, 0.5, 1.0, 0.5, 0.0]
+    assert found[1:, 1].tolist() == [10.0, 10.0, 30.0, 30.0, 20.0]
+
+
+def test_definitions_without_the_newer_words_keep_their_id():
+    plain = load_features("entity card log feature a = count() by card_id over 1h where amount > 5")
+    newest = load_features("entity card log feature a = count() by card_id over 1h newest 2 where amount > 5")
+
+    assert "newest" not in canonical(plain.features[0].body)
+    assert plain.id != newest.id
