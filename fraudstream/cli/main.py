@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fraudstream import __version__
+from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.db import db_app
 from fraudstream.cli.decisions import decisions_app
