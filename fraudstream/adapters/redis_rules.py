@@ -57,7 +57,7 @@ class Body(msgspec.Struct, frozen=True, kw_only=True):
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One line of the history: ``kind`` is push, activate, rollback or disable; ``seq`` is 0 for a push.
+    One line of the history: ``kind`` is push, activate, rollback, disable or trip; ``seq`` is 0 for a push.
     """
 
     at_ms: int
@@ -123,7 +123,7 @@ class RedisRuleSets:
         Args:
             seen: The pointer that the change was decided on.
             rule_set: SHA-256, or empty for the file of the settings.
-            kind: ``activate``, ``rollback`` or ``disable``.
+            kind: ``activate``, ``rollback``, ``disable`` or ``trip``.
             actor: Who does it.
             reason: Why, for the history.
 

@@ -175,7 +175,9 @@ class Crew:
         warm_up(rulebook.features, from_file.evaluate)
         judge = RulesJudge(from_file, report)
         build = partial(build_rule_set, self._settings, rulebook.features)
-        self.rule_watch = RuleWatch(RedisRuleSets(self._commands), judge, from_file, build, report)
+        self.rule_watch = RuleWatch(
+            RedisRuleSets(self._commands), judge, from_file, build, report, guarded=self._settings.rules_guard
+        )
         return judge
 
     def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:

@@ -9,9 +9,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.adapters.redis_rules import RedisRuleSets
-from fraudstream.domain.errors import InvalidRule, TransientError
+from fraudstream.adapters.redis_rules import Pointer, RedisRuleSets
+from fraudstream.domain.errors import InvalidRule, RuleSetRefused, TransientError
 from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.edit import in_shadow
+from fraudstream.rules.guard import Trip
 from fraudstream.rules.ruleset import RuleSet, count_errors
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.telemetry.report import GroupReport
@@ -20,6 +22,8 @@ from fraudstream.telemetry.report import GroupReport
 LOOK_EVERY_S = 1.0
 #: Pause before a set that could not be taken over is tried again, in seconds; what it lacked may be there by then.
 _AGAIN_S = 30.0
+#: Who the history names where no person acted.
+_GUARD = "guard"
 
 
 class RuleWatch:
@@ -32,6 +36,7 @@ class RuleWatch:
         from_file: The set of the file.
         build: Makes a set from its text and name, embedded tests included; called in a thread.
         report: Told of every set that is taken over or refused.
+        guarded: Whether rules above their guard are put in shadow, on the whole fleet and by a set of their own.
     """
 
     def __init__(
@@ -41,12 +46,15 @@ class RuleWatch:
         from_file: RuleSet,
         build: Callable[[str, str], RuleSet],
         report: GroupReport,
+        *,
+        guarded: bool = False,
     ) -> None:
         self._sets = sets
         self._judge = judge
         self._from_file = from_file
         self._build = build
         self._report = report
+        self._guarded = guarded
         self._applied = ""
         self._failed = ("", 0.0)
 
@@ -68,11 +76,17 @@ class RuleWatch:
         Raises:
             StreamUnavailable: Redis did not answer; the old set stays.
         """
-        wanted = (await self._sets.pointer()).rule_set
-        if wanted == self._applied or self._rests(wanted):
+        pointer = await self._sets.pointer()
+        wanted = pointer.rule_set
+        trips = self._judge.tripped() if self._guarded else []
+        if self._rests(wanted) or (wanted == self._applied and not trips):
             return 0
         try:
+            if wanted == self._applied:
+                wanted = await self._trip(pointer, trips)
             await self._apply(wanted)
+        except RuleSetRefused:
+            return 0  # somebody else was faster: the next look sees what they did
         except TransientError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new set, the old one goes on working
@@ -84,6 +98,23 @@ class RuleWatch:
     def _rests(self, wanted: str) -> bool:
         failed, until = self._failed
         return wanted == failed and time.monotonic() < until
+
+    async def _trip(self, seen: Pointer, trips: Sequence[Trip]) -> str:
+        """
+        Put rules in shadow for the whole fleet, and return the set that does it.
+
+        Raises:
+            RuleSetRefused: Somebody else changed the rules meanwhile, perhaps another worker for the same reason.
+        """
+        text = self._judge.rule_set.source
+        for trip in trips:
+            text = in_shadow(text, trip.rule_id)
+        rule_set = await asyncio.to_thread(self._build, text, "rules with what tripped in shadow")
+        reason = "; ".join(trip.text for trip in trips)
+        await self._sets.push(rule_set.id, rule_set.source, author=_GUARD, reason=reason, name=_GUARD)
+        await self._sets.activate(seen, rule_set.id, kind="trip", actor=_GUARD, reason=reason)
+        self._report.rules_tripped([trip.rule_id for trip in trips], reason)
+        return rule_set.id
 
     async def _apply(self, wanted: str) -> None:
         rule_set = self._from_file

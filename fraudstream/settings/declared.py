@@ -145,6 +145,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rules_four_eyes: Annotated[
         bool, _says("Whether rules that block payments must be activated by somebody else than who pushed them.")
     ] = False
+    rules_guard: Annotated[
+        bool, _says("Whether a rule that fires far above its guard is put in shadow by itself; equal in all workers.")
+    ] = False
     actor: Annotated[
         str | None, _says("Who changes rules, for their history; the user of the machine when not set.", max_length=128)
     ] = None

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from fraudstream.domain.evidence import Fallback, RulesVerdict
 from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.guard import Guards, Trip
 from fraudstream.rules.ruleset import RuleSet, count_errors
 from fraudstream.stages.ports import VerdictReport
 
@@ -23,6 +24,7 @@ class RulesJudge:
 
     def __init__(self, rule_set: RuleSet, report: VerdictReport) -> None:
         self._rule_set = rule_set
+        self._guards = Guards(rule_set)
         self._report = report
         self._last: tuple[Sequence[Transaction], NDArray[np.float32]] | None = None
 
@@ -38,6 +40,20 @@ class RulesJudge:
         Judge by another rule set from the next batch on.
         """
         self._rule_set = rule_set
+        self._guards = Guards(rule_set)
+
+    def tripped(self) -> list[Trip]:
+        """
+        Return the rules of the present set that fire clearly more often than their guard says.
+        """
+        return self._guards.tripped()
+
+    @property
+    def rule_set(self) -> RuleSet:
+        """
+        What is judged by.
+        """
+        return self._rule_set
 
     async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[RulesVerdict]:
         """
@@ -46,6 +62,7 @@ class RulesJudge:
         rule_set, self._last = self._rule_set, (transactions, matrix)
         lists = dict(rule_set.lists)
         rows = rule_set.evaluate(transactions, matrix)
+        self._guards.count(rows)
         self._report.rules_failed(count_errors(rows))
         return [RulesVerdict(rule_set=rule_set.id, lists=lists, hits=row.hits, shadow_hits=row.shadow_hits) for row in rows]
 

@@ -331,6 +331,9 @@ class Metrics:
         self.rule_errors_total = new.counter(
             "rule_errors_total", "Rows on which a rule could not be evaluated and was passed over; worry above 0.", ("rule_id",)
         )
+        self.rule_trips_total = new.counter(
+            "rule_trips_total", "Times that a rule was put in shadow for firing above its guard; look at once.", ("rule_id",)
+        )
         self.ruleset_apply_failures_total = new.counter(
             "ruleset_apply_failures_total",
             "Times that the active rule set could not be taken over and the old one stayed in force; worry above 0.",

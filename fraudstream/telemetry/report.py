@@ -173,6 +173,14 @@ class GroupReport:
         self._metrics.know_rules(version, rules)
         self._log.info("rule_set_applied", rule_set=version, rules=len(rules))
 
+    def rules_tripped(self, rule_ids: Sequence[str], reason: str) -> None:
+        """
+        Rules fired far above their guard and were put in shadow by this worker, for the whole fleet.
+        """
+        for rule_id in rule_ids:
+            self._metrics.rule_trips_total.labels(rule_id).inc()
+        self._log.error("rules_tripped", rules=list(rule_ids), reason=reason)
+
     def rules_refused(self, version: str, error: str) -> None:
         """
         The active rule set could not be taken over; the one before stays in force.

@@ -182,7 +182,7 @@ class Worker:
     What of a worker follows the rules.
     """
 
-    def __init__(self, office: Office, valkey: LocalValkey) -> None:
+    def __init__(self, office: Office, valkey: LocalValkey, *, guarded: bool = False) -> None:
         settings = Settings(redis_url=valkey.url)
         features = load_rulebook(settings).features
         self.metrics = Metrics(groups=["fraud-check"], producer=False, monitor=False)
@@ -197,7 +197,7 @@ class Worker:
                 raise ValueError("a fault of ours")
             return build_rule_set(settings, features, text, name)
 
-        self.watch = RuleWatch(office.sets, self.judge, self.from_file, build, report)
+        self.watch = RuleWatch(office.sets, self.judge, self.from_file, build, report, guarded=guarded)
 
     async def verdict(self) -> RulesVerdict:
         (verdict,) = await self.judge.judge([a_transaction()], np.zeros((1, self.width), np.float32))
@@ -270,6 +270,40 @@ async def test_a_worker_does_not_start_with_other_rules_than_the_fleet(office: O
 
     with pytest.raises(InvalidRule, match="is damaged"):
         await worker.watch.start()
+
+
+async def test_a_rule_above_its_guard_goes_to_shadow_on_every_worker_and_tells_why(office: Office, valkey: LocalValkey) -> None:
+    desk, worker = office.desk("ana"), Worker(office, valkey, guarded=True)
+    other = Worker(office, valkey, guarded=True)
+    typo = "rule typo block if :amount: > 5 guard max_rate 0.5%\n"
+    await desk.activate((await desk.push(office.file(typo), reason="why")).rule_set, reason="on")
+    for one in (worker, other):
+        await one.watch.start()
+        for _ in range(1_000):
+            await one.verdict()
+
+    looks = [await worker.watch.look(), await other.watch.look(), await worker.watch.look()]
+
+    pointer, history = await desk.history()
+    verdicts = [await one.verdict() for one in (worker, other)]
+    assert looks == [1, 1, 0]
+    assert (pointer.kind, pointer.actor) == ("trip", "guard")
+    assert [one.reason for one in history if one.kind == "trip"] == ["typo fired on 100.00% of payments, its guard is 0.50%"]
+    assert [(one.rule_set, len(one.hits), len(one.shadow_hits)) for one in verdicts] == [(pointer.rule_set, 0, 1)] * 2
+    assert [one.value("rule_trips_total", rule_id="typo") for one in (worker, other)] == [1, None]
+    assert (await desk.rollback(reason="it was meant")).rule_set == history[0].rule_set
+
+
+async def test_a_guard_that_is_switched_off_trips_nothing(office: Office, valkey: LocalValkey) -> None:
+    desk, worker = office.desk("ana"), Worker(office, valkey)
+    typo = "rule typo block if :amount: > 5 guard max_rate 0.5%\n"
+    await desk.activate((await desk.push(office.file(typo), reason="why")).rule_set, reason="on")
+    await worker.watch.start()
+    for _ in range(1_000):
+        await worker.verdict()
+
+    assert await worker.watch.look() == 0
+    assert len((await worker.verdict()).hits) == 1
 
 
 async def test_twenty_pushes_during_a_run_lose_nothing_and_every_decision_names_its_rules(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 -- activate_rules: point the fleet at a rule set, unless somebody else was faster.
 -- KEYS  1 pointer (hash: seq, rule_set, kind, actor, author, at_ms, reason; no ttl), 2 history (stream), 3 body of the set
 --       (the pointer again where the set is the empty one, the file of the settings)
--- ARGV  1 seq that was seen, 2 sha or '', 3 kind (activate, rollback, disable), 4 actor, 5 reason
+-- ARGV  1 seq that was seen, 2 sha or '', 3 kind (activate, rollback, disable, trip), 4 actor, 5 reason
 -- Reply: the new seq | -1 somebody else was faster | -2 there is no such set
 local call = redis.call
 local seq = tonumber(call('HGET', KEYS[1], 'seq') or '0')
