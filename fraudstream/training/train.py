@@ -55,7 +55,10 @@ class Source:
 
 class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Size and pace of the gradient-boosted trees. No row or column is drawn by chance, so the seed changes nothing yet.
+    Size and pace of the gradient-boosted trees.
+
+    ``row_share`` of the rows is drawn for each tree and ``column_share`` of the columns for each split, by the seed; at 1 nothing
+    is drawn, and the seed changes nothing.
     """
 
     trees: int = 100
@@ -64,6 +67,8 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
     min_child_weight: float = 5.0
     reg_lambda: float = 5.0
     max_bin: int = 256
+    row_share: float = 1.0
+    column_share: float = 1.0
     seed: int = 1
 
 
@@ -158,6 +163,8 @@ def fit(ensemble: Ensemble, rows: Dataset, progress: Progress = silent) -> xgboo
         "eta": ensemble.eta,
         "min_child_weight": ensemble.min_child_weight,
         "lambda": ensemble.reg_lambda,
+        "subsample": ensemble.row_share,
+        "colsample_bynode": ensemble.column_share,
         "seed": ensemble.seed,
         "nthread": 1,
         "verbosity": 1,
