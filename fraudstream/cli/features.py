@@ -184,6 +184,37 @@ def replay_command(
         typer.echo(f"{rows:,} vectors of {len(declared.names)} features written to {output}")
 
 
+@features_app.command("parity")
+@exits
+def parity_command(
+    sample: Annotated[float, typer.Option(help="Share of the entities, by the hash of their ids.", min=0, max=1)] = 0.01,
+    postgres_url: Annotated[str | None, typer.Option(help="Address of the database (POSTGRES_URL).")] = None,
+    features_path: FeaturesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Compute recorded vectors again offline and compare them bit for bit; ends with 1 when one over logs differs.
+
+    Example: fraudstream features parity --sample 0.05
+    """
+    import msgspec
+
+    from fraudstream.app.parity import run_parity
+    from fraudstream.cli.screen import table
+
+    path = None if features_path is None else str(features_path)
+    found = asyncio.run(run_parity(load_settings(postgres_url=postgres_url, features_path=path), sample=sample))
+    if as_json:
+        print_json("fraudstream.features-parity/1", msgspec.to_builtins(found))
+    else:
+        rows = [(name, one.compared, one.mismatches, one.missing, one.extra) for name, one in found.features.items()]
+        left = f"{found.other_feature_set:,} of another feature set, {found.without_vector:,} without a vector"
+        typer.echo(f"{found.rows:,} vectors of feature set {found.feature_set} compared; {left}")
+        typer.echo(table(("feature", "compared", "mismatches", "missing", "extra"), rows))
+    if found.exact_mismatches:
+        raise typer.Exit(BAD_NEWS)
+
+
 @features_app.command("golden")
 @exits
 def golden_command(

@@ -1,0 +1,76 @@
+"""
+The decisions on record in the order in which they came, and the labels in the order in which they were told.
+"""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+import asyncpg
+import msgspec
+
+from fraudstream.adapters.postgres_audit import connect
+from fraudstream.adapters.postgres_errors import part_from, translated
+from fraudstream.adapters.postgres_rows import COLUMNS, decision_of
+from fraudstream.domain.decision import Decision, LabelValue
+
+#: Rows of one trip to the server.
+_PREFETCH = 2000
+_DECISIONS = f'SELECT {", ".join(COLUMNS)} FROM decisions ORDER BY received_at, transaction_id COLLATE "C"'  # noqa: S608 names of our own
+_LABELS = "SELECT transaction_id, label, recorded_at FROM labels WHERE label <> 'unsure' ORDER BY labelled_at, label_id"
+
+
+class ToldLabel(msgspec.Struct, frozen=True):
+    """
+    A label, and when it was stored: a moment later the entity states were told.
+    """
+
+    fraud: bool
+    recorded_at: datetime
+
+
+class DecisionHistory:
+    """
+    Reads of everything on record, over one connection; nothing is changed.
+
+    Every method raises ``DecisionStoreUnavailable`` when the database does not answer.
+    """
+
+    def __init__(self, connection: asyncpg.Connection) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, url: str) -> "DecisionHistory":
+        """
+        Open the connection; a long read has no time limit of ours.
+
+        Raises:
+            InvalidSettings: The address is malformed.
+        """
+        return cls(await connect(url, statement_timeout_s=None))
+
+    async def close(self) -> None:
+        """
+        Close the connection.
+        """
+        await part_from(self._connection)
+
+    async def decisions(self) -> AsyncIterator[Decision]:
+        """
+        Yield all decisions, the first received first, those of one millisecond by id; shadow hits are left out.
+        """
+        with translated():
+            async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                async for row in self._connection.cursor(_DECISIONS, prefetch=_PREFETCH):
+                    yield decision_of(row)
+
+    async def labels(self) -> dict[str, list[ToldLabel]]:
+        """
+        Return the labels of each transaction, the oldest by its own time first; ``unsure`` ones are left out.
+        """
+        found: dict[str, list[ToldLabel]] = {}
+        with translated():
+            async with self._connection.transaction(isolation="repeatable_read", readonly=True):
+                async for row in self._connection.cursor(_LABELS, prefetch=_PREFETCH):
+                    label = ToldLabel(row["label"] == LabelValue.FRAUD.value, row["recorded_at"])
+                    found.setdefault(row["transaction_id"], []).append(label)
+        return found
