@@ -76,19 +76,20 @@ class RuleWatch:
         Raises:
             StreamUnavailable: Redis did not answer; the old set stays.
         """
-        pointer = await self._sets.pointer()
-        wanted = pointer.rule_set
-        trips = self._judge.tripped() if self._guarded else []
-        if self._rests(wanted) or (wanted == self._applied and not trips):
-            return 0
+        wanted = ""
         try:
+            pointer = await self._sets.pointer()
+            wanted = pointer.rule_set
+            trips = self._judge.tripped() if self._guarded else []
+            if self._rests(wanted) or (wanted == self._applied and not trips):
+                return 0
             if wanted == self._applied:
                 wanted = await self._trip(pointer, trips)
             await self._apply(wanted)
-        except RuleSetRefused:
-            return 0  # somebody else was faster: the next look sees what they did
         except TransientError:
             raise
+        except RuleSetRefused:
+            return 0  # somebody else was faster: the next look sees what they did
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new set, the old one goes on working
             self._failed = (wanted, time.monotonic() + _AGAIN_S)
             self._report.rules_refused(wanted, str(exc))

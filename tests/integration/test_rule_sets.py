@@ -261,6 +261,20 @@ async def test_no_fault_while_building_stops_the_watch(office: Office, valkey: L
     assert worker.value("ruleset_apply_failures_total") == 1
 
 
+async def test_a_broken_pointer_is_reported_and_does_not_end_the_watch(office: Office, valkey: LocalValkey) -> None:
+    desk, worker = office.desk("ana"), Worker(office, valkey)
+    await worker.watch.start()
+    with Redis.from_url(valkey.url) as client:
+        client.set("rules:{default}:active", "garbage")
+        broken = await worker.watch.look()
+        client.delete("rules:{default}:active")
+    await desk.activate((await desk.push(office.file(SOURCE), reason="why")).rule_set, reason="on")
+
+    assert broken == 0
+    assert worker.value("ruleset_apply_failures_total") == 1
+    assert await worker.watch.look() == 1
+
+
 async def test_a_worker_does_not_start_with_other_rules_than_the_fleet(office: Office, valkey: LocalValkey) -> None:
     desk, worker = office.desk("ana"), Worker(office, valkey)
     pushed = await desk.push(office.file(SOURCE), reason="why")

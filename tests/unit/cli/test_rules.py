@@ -98,6 +98,15 @@ def test_a_file_that_is_not_there_is_no_bad_news_but_a_wrong_call():
     assert "cannot be read" in run("rules", "check", "no/such.rules", code=3)
 
 
+def test_every_command_of_the_walk_exists():
+    text = (Path(__file__).parents[3] / "docs" / "rules.md").read_text()
+    shown = {line.split()[3] for line in text.splitlines() if line.startswith("$ fraudstream rules ")}
+
+    assert shown >= {"check", "test", "lint", "diff", "push", "activate", "disable", "rollback", "history"}
+    for name in sorted(shown | {"list", "show", "fuzz"}):
+        assert "Example: fraudstream rules" in run("rules", name, "--help")
+
+
 def test_the_rules_are_measured_by_case():
     found = answer("bench", "rules", "--rules", 5, "--list-entries", 10, "--seconds", 0)
 
