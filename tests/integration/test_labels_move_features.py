@@ -2,8 +2,10 @@
 Labels on a real server: flags in the logs, frauds in the buckets, once per label, the youngest word counting.
 """
 
+import os
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -11,6 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
 
+from fraudstream.adapters.postgres import PostgresDecisionStore
+from fraudstream.adapters.redis_keys import LABELS
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.domain.decision import Decision, Label, LabelValue, Outcome
 from fraudstream.domain.transaction import Transaction
@@ -19,13 +23,14 @@ from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.records import records
 from fraudstream.fleet.ports import Delivery
 from fraudstream.local import LocalValkey
+from fraudstream.local.worker import LocalWorker
 from fraudstream.stages.labels import Labels
 from tests.support.builders import a_decision, a_delivery, a_label, a_transaction
 from tests.support.stores import MemoryDecisionStore
 from tests.support.verdicts import VerdictRig
+from tests.support.wait import wait_until
 
-FEATURES = load_features(
-    """
+SOURCE = """
 version 1
 keep 8 records
 entity card log
@@ -34,9 +39,8 @@ entity merchant buckets 1m x 4, 1h x 3
 feature card_fraud_count = fraud_count() by card_id
 feature user_last_label = last_label() by user_id
 feature merchant_fraud_rate_2h = fraud_rate() by merchant over 2h
-""",
-    name="labels.features",
-)
+"""
+FEATURES = load_features(SOURCE, name="labels.features")
 FRAUD, LEGITIMATE, UNSURE = LabelValue.FRAUD, LabelValue.LEGITIMATE, LabelValue.UNSURE
 
 
@@ -199,3 +203,26 @@ async def test_a_label_without_a_decision_is_looked_for_again_and_then_only_stor
     assert (list(first.done), list(first.retry)) == ([], [early.entry_id])
     assert (list(third.done), dict(third.retry)) == ([last.entry_id], {})
     assert list(store.labels) == [label.label_id]
+
+
+async def test_a_worker_of_the_group_moves_the_states_of_a_label_on_the_stream(
+    rig: VerdictRig, valkey: LocalValkey, database: str, tmp_path: Path
+) -> None:
+    transaction, file = a_transaction(), tmp_path / "labels.features"
+    file.write_text(SOURCE)
+    await _touched(rig, transaction)
+    store = PostgresDecisionStore(database)
+    await store.record([a_decision(transaction)])
+    await store.close()
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
+        "REDIS_URL": valkey.url,
+        "POSTGRES_URL": database,
+        "FRAUDSTREAM_FEATURES": str(file),
+    }
+
+    with LocalWorker("labels", environment=environment, folder=tmp_path / "worker"):
+        rig.streams.client.xadd(LABELS, {"data": msgspec.json.encode(_label(transaction, FRAUD))})
+        await wait_until(lambda: rig.flags("card", "card_1") == [0b0100], "the label has reached the log")
+
+    assert _frauds(rig) == [1, 1]
