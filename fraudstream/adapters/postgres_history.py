@@ -15,7 +15,7 @@ from fraudstream.domain.decision import Decision, LabelValue
 
 #: Rows of one trip to the server.
 _PREFETCH = 2000
-_DECISIONS = f'SELECT {", ".join(COLUMNS)} FROM decisions ORDER BY received_at, transaction_id COLLATE "C"'  # noqa: S608 names of our own
+_DECISIONS = f'SELECT {", ".join(COLUMNS)} FROM decisions ORDER BY received_at, occurred_at, transaction_id COLLATE "C"'  # noqa: S608 names of our own
 _LABELS = "SELECT transaction_id, label, recorded_at FROM labels WHERE label <> 'unsure' ORDER BY labelled_at, label_id"
 
 
@@ -56,7 +56,7 @@ class DecisionHistory:
 
     async def decisions(self) -> AsyncIterator[Decision]:
         """
-        Yield all decisions, the first received first, those of one millisecond by id; shadow hits are left out.
+        Yield all decisions, the first received first, those of one millisecond by event time and id; shadow hits are left out.
         """
         with translated():
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):

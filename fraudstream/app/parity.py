@@ -4,7 +4,7 @@ Recorded vectors against the same history computed again offline, over a sample 
 
 import hashlib
 import heapq
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -17,12 +17,11 @@ from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.features.inspected import recorded_values
+from fraudstream.features.inspected import entity_kinds, recorded_values
 from fraudstream.features.kernel import compute, records
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
-from fraudstream.features.syntax import Aggregate, Expression, FeatureRef, walk
 from fraudstream.settings import Settings
 
 _BATCH = 512
@@ -99,7 +98,7 @@ class _Parity:
         self._features = features
         self._bound = int(sample * 256**_HASH_BYTES)
         self._store = MemoryEntityStore(features, horizon_ms=horizon_ms)
-        self._kinds = _kinds(features)
+        self._kinds = entity_kinds(features)
         self._waiting: list[tuple[datetime, int, Transaction, int | bool]] = []
         self._noted = 0
         self._batch: list[Decision] = []
@@ -184,26 +183,3 @@ def _count(found: FeatureParity, theirs: NDArray[np.float32], ours: NDArray[np.f
     found.mismatches += int((~((theirs == ours) | (unknown & now_unknown))).sum())
     found.missing += int((unknown & ~now_unknown).sum())
     found.extra += int((~unknown & now_unknown).sum())
-
-
-def _kinds(features: FeatureSet) -> Mapping[str, set[str]]:
-    """
-    Return the kinds of entity that each feature looks at, through other features too.
-    """
-    bodies = {feature.name: feature.body for feature in features.features}
-    found: dict[str, set[str]] = {}
-
-    def kinds(name: str) -> set[str]:
-        if name not in found:
-            body = bodies[name]
-            own = {body.entity} if isinstance(body, Aggregate) else set()
-            found[name] = own.union(*(kinds(other) for other in _references(body)))
-        return found[name]
-
-    return {name: kinds(name) for name in features.names}
-
-
-def _references(body: Aggregate | Expression) -> Iterator[str]:
-    node = body.where if isinstance(body, Aggregate) else body
-    if node is not None:
-        yield from (one.name for one in walk(node) if isinstance(one, FeatureRef))

@@ -2,7 +2,7 @@
 Feature values as people ask for them: in words, with their window, the events in it, and how far they can be trusted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,7 +17,7 @@ from fraudstream.features.logs import LogPasts, prefix_bytes
 from fraudstream.features.quality import Quality, qualities
 from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing, States
-from fraudstream.features.syntax import Aggregate
+from fraudstream.features.syntax import Aggregate, references
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 _HASH_BYTES = 8
@@ -28,9 +28,9 @@ class Inspected:
     """
     One feature of one transaction, computed from the states as they stand now.
 
-    ``value`` is None where a ring is asked: it holds the present, and the past of a transaction cannot be told from it.
-    ``events`` are those in the window that the feature looks at, None for an expression and for a ring. ``quality`` is a word
-    of ``Quality`` in small letters, or ``gone`` where the transaction's record is no longer in the log.
+    ``value`` is None where a ring is asked, also through other features: it holds the present, and the past of a transaction
+    cannot be told from it. ``events`` are those in the window that the feature looks at, None for an expression and for a ring.
+    ``quality`` is a word of ``Quality`` in small letters, or ``gone`` where the transaction's record is no longer in the log.
     """
 
     name: str
@@ -82,18 +82,18 @@ def inspect(features: FeatureSet, transaction: Transaction, standing: Standing, 
     gone = _gone(features, rows, standing, states)
     columns = RowColumns([transaction], rows, {name: values[at : at + 1] for at, name in enumerate(features.names)})
     events = _events(features, columns, standing, states)
+    kinds, rings = entity_kinds(features), frozenset(features.rings)
     return [
-        _inspected(feature, float(values[at]), events.get(feature.name), Quality(int(qualified[at])), gone)
+        Inspected(
+            name=feature.name,
+            value=None if kinds[feature.name] & (rings | gone) else float(values[at]),
+            unit=feature.unit,
+            window=window(feature),
+            events=events.get(feature.name),
+            quality="gone" if kinds[feature.name] & gone else Quality(int(qualified[at])).name.lower(),
+        )
         for at, feature in enumerate(features.features)
     ]
-
-
-def _inspected(feature: Feature, value: float, events: int | None, quality: Quality, gone: set[str]) -> Inspected:
-    body = feature.body
-    ring = isinstance(body, Aggregate) and body.resolution is not None
-    lost = isinstance(body, Aggregate) and body.entity in gone
-    word = "gone" if lost else quality.name.lower()
-    return Inspected(feature.name, None if ring or lost else value, feature.unit, window(feature), events, word)
 
 
 def _gone(features: FeatureSet, rows: Records, standing: Standing, states: States) -> set[str]:
@@ -133,3 +133,15 @@ def recorded_values(features: FeatureSet, vectors: Sequence[bytes]) -> NDArray[n
         if len(vector) == 4 * len(features.names):
             matrix[row] = np.frombuffer(vector, "<f4")
     return matrix
+
+
+def entity_kinds(features: FeatureSet) -> Mapping[str, frozenset[str]]:
+    """
+    Return the kinds of entity that each feature looks at, by itself or through other features.
+    """
+    found: dict[str, frozenset[str]] = {}
+    for column in features.order:  # each after what it refers to
+        feature = features.features[column]
+        own = frozenset({feature.body.entity}) if isinstance(feature.body, Aggregate) else frozenset()
+        found[feature.name] = own.union(*(found[other.name] for other in references(feature.body)))
+    return found
