@@ -3,7 +3,7 @@ What a server spends: CPU between two moments, by command, and the memory of key
 """
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
@@ -25,18 +25,16 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     server: str
 
 
-class ServerCost:
+class ServerMeter:
     """
-    A measurement that has begun.
+    Measures one server, from a beginning to an end.
     """
 
-    def __init__(self, client: Redis, cpu_s: float, server: str) -> None:
+    def __init__(self, client: Redis) -> None:
         self._client = client
-        self._cpu_s = cpu_s
-        self._server = server
+        self._cpu_s = 0.0
 
-    @classmethod
-    async def begin(cls, client: Redis) -> Self:
+    async def begin(self) -> None:
         """
         Start anew; the server's own statistics of commands are reset.
 
@@ -44,10 +42,8 @@ class ServerCost:
             StreamUnavailable: Redis did not answer.
         """
         with translated("cost"):
-            server: dict[str, Any] = await client.info("server")
-            await client.config_resetstat()
-            name = f"{server.get('server_name', 'redis')} {server.get('valkey_version', server.get('redis_version'))}"
-            return cls(client, await _cpu_s(client), name)
+            await self._client.config_resetstat()
+            self._cpu_s = await self._cpu()
 
     async def end(self) -> Spent:
         """
@@ -57,25 +53,25 @@ class ServerCost:
             StreamUnavailable: Redis did not answer.
         """
         with translated("cost"):
-            spent = await _cpu_s(self._client) - self._cpu_s
+            spent = await self._cpu() - self._cpu_s
             stats: dict[str, Any] = await self._client.info("commandstats")
+            server: dict[str, Any] = await self._client.info("server")
         commands = {name: float(stats.get(f"cmdstat_{name}", {}).get("usec", 0)) / 1e6 for name in _COMMANDS}
-        return Spent(cpu_s=spent, commands_s=commands, server=self._server)
+        name = f"{server.get('server_name', 'redis')} {server.get('valkey_version', server.get('redis_version'))}"
+        return Spent(cpu_s=spent, commands_s=commands, server=name)
 
+    async def key_bytes(self, keys: Sequence[str]) -> tuple[float, float]:
+        """
+        Return the mean memory and the mean length of strings, in bytes.
 
-async def _cpu_s(client: Redis) -> float:
-    cpu: dict[str, Any] = await client.info("cpu")
-    return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("memory"):
+            used = await run(self._client, [["MEMORY", "USAGE", key, "SAMPLES", 0] for key in keys])
+            lengths = await run(self._client, [["STRLEN", key] for key in keys])
+        return sum(one or 0 for one in used) / len(keys), sum(lengths) / len(keys)
 
-
-async def key_bytes(client: Redis, keys: Sequence[str]) -> tuple[float, float]:
-    """
-    Return the mean memory and the mean length of strings, in bytes.
-
-    Raises:
-        StreamUnavailable: Redis did not answer.
-    """
-    with translated("memory"):
-        used = await run(client, [["MEMORY", "USAGE", key, "SAMPLES", 0] for key in keys])
-        lengths = await run(client, [["STRLEN", key] for key in keys])
-    return sum(one or 0 for one in used) / len(keys), sum(lengths) / len(keys)
+    async def _cpu(self) -> float:
+        cpu: dict[str, Any] = await self._client.info("cpu")
+        return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])

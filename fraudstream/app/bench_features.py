@@ -7,11 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 
 import msgspec
-from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_clock import RedisClock
-from fraudstream.adapters.redis_cost import ServerCost, key_bytes
+from fraudstream.adapters.redis_cost import ServerMeter
 from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
 from fraudstream.domain.transaction import Transaction
@@ -108,41 +107,46 @@ async def bench_features(*, cards: int, transactions: int, batch: int, seed: int
     features = workload()
     with LocalValkey() as server:
         async with connected(RedisAddress(url=server.url), connections=2) as client:
-            bench = _Bench(client, features, _payments(cards, transactions, random.Random(seed)))  # noqa: S311 made up, not secret
+            clock, options = RedisClock(), LedgerOptions(horizon_s=0, deadline_ms=0)
+            await clock.set(client)
+            stores = [
+                RedisEntityStore(client, stream=RAW, group=group, features=features, keys=Keys(), options=options, clock=clock)
+                for group in _GROUPS
+            ]
+            payments = _payments(cards, transactions, random.Random(seed))  # noqa: S311 made up, not secret
+            bench = _Bench(features, stores, ServerMeter(client), payments)
             await bench.fill(cards * _EVENTS_PER_CARD)
             return await bench.measure(transactions, batch)
 
 
 class _Bench:
-    def __init__(self, client: Redis, features: FeatureSet, payments: Iterator[Transaction]) -> None:
-        self._client = client
+    """
+    One run: the stores of both groups over one server.
+    """
+
+    def __init__(
+        self, features: FeatureSet, stores: Sequence[RedisEntityStore], meter: ServerMeter, payments: Iterator[Transaction]
+    ) -> None:
         self._features = features
+        self._stores = stores
+        self._meter = meter
         self._payments = payments
-        self._clock = RedisClock()
-        options = LedgerOptions(horizon_s=0, deadline_ms=0)
-        self._stores = [
-            RedisEntityStore(
-                client, stream=RAW, group=group, features=features, keys=Keys(), options=options, clock=self._clock
-            )
-            for group in _GROUPS
-        ]
 
     async def fill(self, count: int) -> None:
-        await self._clock.set(self._client)
         for batch in self._batches(count, 512):
             await self._stores[0].touch([_NO_ENTRY] * len(batch), batch, records(self._features, batch))
 
     async def measure(self, count: int, size: int) -> FeaturesCost:
         batches = list(self._batches(count, size))
         cards = list(dict.fromkeys(str(one.card_id) for batch in batches for one in batch))[:_SAMPLED_CARDS]
-        used, length = await key_bytes(self._client, [f"log:{self._features.log_layout}:card:{card}" for card in cards])
-        cost = await ServerCost.begin(self._client)
+        used, length = await self._meter.key_bytes([f"log:{self._features.log_layout}:card:{card}" for card in cards])
+        await self._meter.begin()
         client_s = kernel_s = 0.0
         for batch in batches:
             for store in self._stores:
                 whole, kernel = await self._pass(store, batch)
                 client_s, kernel_s = client_s + whole, kernel_s + kernel
-        spent = await cost.end()
+        spent = await self._meter.end()
         return FeaturesCost(
             features=len(self._features.names),
             entity_kinds=len(self._features.entities),
