@@ -57,8 +57,8 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
     """
     Size and pace of the gradient-boosted trees.
 
-    ``row_share`` of the rows is drawn for each tree and ``column_share`` of the columns for each split, by the seed; at 1 nothing
-    is drawn, and the seed changes nothing.
+    ``row_share`` of the rows is drawn for each tree, and ``split_columns`` of the columns for each split (0 = all), by the
+    seed; by default nothing is drawn, and the seed changes nothing.
     """
 
     trees: int = 100
@@ -68,7 +68,7 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
     reg_lambda: float = 5.0
     max_bin: int = 256
     row_share: float = 1.0
-    column_share: float = 1.0
+    split_columns: int = 0
     seed: int = 1
 
 
@@ -164,7 +164,7 @@ def fit(ensemble: Ensemble, rows: Dataset, progress: Progress = silent) -> xgboo
         "min_child_weight": ensemble.min_child_weight,
         "lambda": ensemble.reg_lambda,
         "subsample": ensemble.row_share,
-        "colsample_bynode": ensemble.column_share,
+        "colsample_bynode": min(1.0, ensemble.split_columns / rows.matrix.shape[1]) if ensemble.split_columns else 1.0,
         "seed": ensemble.seed,
         "nthread": 1,
         "verbosity": 1,
