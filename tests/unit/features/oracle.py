@@ -5,6 +5,7 @@ Nothing here knows records, hashes of fields, classes or batches of arrays. Only
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -49,6 +50,7 @@ class Oracle:
     logs: dict = field(default_factory=dict)
     rings: dict = field(default_factory=dict)
     standings: dict = field(default_factory=dict)
+    frauds: set = field(default_factory=set)
 
     def batch(self, transactions: Sequence[Transaction], now_ms: int = 0) -> np.ndarray:
         """Touch all transactions of a call, then compute each one's features."""
@@ -80,9 +82,13 @@ class Oracle:
             for event in events:
                 if event.transaction.transaction_id == one.transaction_id:
                     event.label = "fraud" if fraud else "legitimate"
+        if fraud == (one.transaction_id in self.frauds):
+            return
+        self.frauds ^= {one.transaction_id}
         for entity in self.features.entities:
-            if fraud and not entity.log:
-                self.rings.setdefault((entity.kind, _id(entity, one)), []).append(Counted(one, frauds=1))
+            if not entity.log:
+                change = Counted(one, frauds=1 if fraud else -1)
+                self.rings.setdefault((entity.kind, _id(entity, one)), []).append(change)
 
     def _logs_of(self, one: Transaction):
         for entity in self.features.entities:
@@ -154,24 +160,24 @@ class Oracle:
         own = one.occurred_at_ms // 1000 * 1000 // width_ms
         last = own - body.delayed_s * 1000 // width_ms
         newest: dict[int, int] = {}
+        known_frauds: dict[int, int] = defaultdict(int)
         counted = []
         for each in arrived:
             bucket = bucket_of(each)
             if each.frauds:
-                if newest.get(bucket % slots) == bucket:
-                    counted.append(each)
+                if newest.get(bucket % slots) == bucket and known_frauds[bucket] + each.frauds >= 0:
+                    known_frauds[bucket] += each.frauds
             elif newest.get(bucket % slots, 0) <= bucket:
                 newest[bucket % slots] = bucket
                 counted.append(each)
-        seen = [
-            each
-            for each in counted
-            if newest[bucket_of(each) % slots] == bucket_of(each)
-            and last - body.over_s * 1000 // width_ms < bucket_of(each) <= last
-        ]
-        frauds = sum(each.frauds for each in seen)
+
+        def inside(bucket: int) -> bool:
+            return newest[bucket % slots] == bucket and last - body.over_s * 1000 // width_ms < bucket <= last
+
+        seen = [each for each in counted if inside(bucket_of(each))]
+        frauds = sum(found for bucket, found in known_frauds.items() if inside(bucket))
         gone = later if late else later | {one.transaction_id}
-        events = [each for each in seen if not each.frauds and each.transaction.transaction_id not in gone]
+        events = [each for each in seen if each.transaction.transaction_id not in gone]
         amounts = [each.transaction.amount_minor for each in events]
         if body.including_current:
             amounts.append(one.amount_minor)
