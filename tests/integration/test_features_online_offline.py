@@ -20,12 +20,11 @@ from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.states import Standing
-from fraudstream.features.syntax import Aggregate
 from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Place
 from tests.support.builders import a_label
 from tests.support.verdicts import MODEL, RULES, Side, VerdictRig
-from tests.unit.features.streams import calls, definitions, transactions
+from tests.unit.features.streams import calls, definitions, log_columns, transactions
 
 _FIRST_LABEL = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -87,12 +86,8 @@ async def test_every_delivery_gives_online_what_it_gives_offline(
 
             for online, offline in (first, other, again):
                 assert online.tobytes() == offline.tobytes()
-            logs = [at for at, one in enumerate(features.features) if _on_log(one.body)]
+            logs = log_columns(features)
             assert first[0][:, logs].tobytes() == other[0][:, logs].tobytes()
     finally:
         await client.aclose()
         await rig.close()
-
-
-def _on_log(body: object) -> bool:
-    return isinstance(body, Aggregate) and body.resolution is None

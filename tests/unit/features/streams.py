@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 
 from fraudstream.domain.transaction import Transaction
+from fraudstream.features.syntax import Aggregate, references
 
 #: A Sunday, shortly before midnight UTC: windows and weekdays change within any history.
 START_S = 1_700_000_000 // 86_400 * 86_400 - 600
@@ -188,3 +189,15 @@ def calls(draw, history):
         found.append(Call(history[start : start + size], outcomes, labels))
         start += size
     return found
+
+
+def log_columns(features):
+    """The columns that look at logs only, themselves and through the features that they name."""
+    bodies = {feature.name: feature.body for feature in features.features}
+
+    def on_logs(name):
+        body = bodies[name]
+        on_bucket = isinstance(body, Aggregate) and body.resolution is not None
+        return not on_bucket and all(on_logs(node.name) for node in references(body))
+
+    return [features.names.index(name) for name, body in bodies.items() if isinstance(body, Aggregate) and on_logs(name)]

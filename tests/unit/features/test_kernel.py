@@ -11,9 +11,8 @@ from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.replay import replay
-from fraudstream.features.syntax import Aggregate
 from tests.unit.features.oracle import Oracle
-from tests.unit.features.streams import a_transaction, calls, definitions, transactions
+from tests.unit.features.streams import a_transaction, calls, definitions, log_columns, transactions
 
 _SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -29,12 +28,6 @@ def _same_bits(found, expected, features):
             assert np.array_equal(np.isnan(ours), np.isnan(theirs)), feature.source
             known = ~np.isnan(ours)
             assert ours[known].tobytes() == theirs[known].tobytes(), feature.source
-
-
-def _log_columns(features):
-    """The columns that look at logs only."""
-    kept = [feature for feature in features.features if isinstance(feature.body, Aggregate) and feature.body.resolution is None]
-    return [features.names.index(feature.name) for feature in kept]
 
 
 @_SETTINGS
@@ -66,7 +59,7 @@ def test_log_features_do_not_depend_on_how_the_history_is_cut_into_batches(data,
 
     cut = np.concatenate(list(replay(features, [call.batch for call in data.draw(calls(history))])))
 
-    columns = _log_columns(features)
+    columns = log_columns(features)
     assert whole[:, columns].tobytes() == cut[:, columns].tobytes()
 
 
@@ -104,7 +97,7 @@ def test_log_features_of_a_second_delivery_equal_those_of_the_first(source, hist
     features = load_features(source)
     store = MemoryEntityStore(features)
     once = list({one.transaction_id: one for one in history}.values())
-    columns = _log_columns(features)
+    columns = log_columns(features)
 
     rows = records(features, once)
     first = compute(features, once, rows, store.touch(rows), store.states(rows))
