@@ -27,7 +27,7 @@ demo: $(STAMP) ## run the whole fleet on embedded servers, with synthetic paymen
 	@$(BIN)/fraudstream demo $(ARGS)
 
 test: $(STAMP) ## run every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
 
 bench: $(STAMP) ## measure throughput and latency end to end on this machine
 	@$(BIN)/fraudstream bench $(ARGS)
