@@ -23,6 +23,7 @@ HOST = "127.0.0.1"
 START_TIMEOUT_S = 30.0
 #: Longest time that an orderly stop may take before the process is killed, in seconds.
 STOP_TIMEOUT_S = 20.0
+_ASK_AGAIN_S = 1.0
 _POLL_S = 0.02
 
 # Waits for the end of its input: a line means that the server may live or is gone already, no line that we died. It is a
@@ -197,12 +198,21 @@ class LocalServer(ABC):
         Stop the server in order, so that everything written is on disk; does nothing when it is not running.
         """
         if self._process is not None and self.running:
-            self._process.send_signal(self.stop_signal)
-            try:
-                self._process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self._asked_to_stop(self._process)
         self._forget()
+
+    def _asked_to_stop(self, process: subprocess.Popen[bytes]) -> None:
+        """
+        Ask until the process has left: Redis forgets the request while it writes its first append-only file.
+        """
+        for _ in range(int(STOP_TIMEOUT_S / _ASK_AGAIN_S)):
+            process.send_signal(self.stop_signal)
+            try:
+                process.wait(_ASK_AGAIN_S)
+            except subprocess.TimeoutExpired:
+                continue
+            return
+        self.kill()
 
     def kill(self) -> None:
         """
