@@ -69,11 +69,12 @@ async def test_killed_workers_lose_and_double_nothing() -> None:
 async def test_stopping_all_workers_in_the_middle_loses_and_doubles_nothing() -> None:
     with a_system(ALL) as system, Redis.from_url(system.valkey.url) as client:
         await migrate(system.postgres.url)
-        sent = payments(4_000)
-        append(client, sent)
+        sent = payments(6_000)
+        append(client, sent[:2_000])
 
         system.start_workers()
         wait_until_sync(lambda: client.xlen("transactions:decisions") > 0, "the first decisions")
+        append(client, sent[2_000:])  # so that there is work left at the stop, however late we saw the first decisions
         system.stop_workers()
         left = open_entries(client, ALL)
         for worker in system.workers:
