@@ -14,6 +14,7 @@ from fraudstream.adapters.postgres_queries import QUERIES
 from fraudstream.adapters.postgres_rows import INCOMING_COLUMNS, decision_of, row_of
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import DecisionStoreUnavailable, InvalidSettings, UnsuitableServer
+from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Recorded
 
 #: Longest wait for a connection to be made or to come free, in seconds.
@@ -162,6 +163,7 @@ class PostgresDecisionStore:
                 await connection.execute(QUERIES["make_incoming"])
                 await connection.copy_records_to_table("incoming_decisions", records=rows, columns=INCOMING_COLUMNS)
                 fresh = await connection.fetch(QUERIES["record_incoming"])
+                crash.here("inserted")
         return {row["transaction_id"] for row in fresh}
 
     async def _put_labels(self, labels: dict[str, Label]) -> set[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from fraudstream.domain.errors import TransientError
+from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Stage, TransactionStream
 
@@ -175,6 +176,7 @@ class Hands:
         )
         self._report.retried("failed", repr(error), entries=1, pause_s=delay_s)
         await self._stream.later(delivery.entry_id, delay_s)
+        crash.here("later")
 
     async def _give_up(self, delivery: Delivery, error: str) -> None:
         try:
@@ -196,8 +198,11 @@ class Hands:
         for letter in handled.letters:
             if await self._stream.bury(letter):
                 self._report.buried(letter.reason, letter.entry_id.decode(), letter.error)
+        if handled.letters:
+            crash.here("buried")
         if handled.done:
             await self._stream.acknowledge(handled.done)
+            crash.here("acknowledged")
         for entry_id, delay_s in handled.retry.items():
             await self._stream.later(entry_id, delay_s)
         self._report.handled(len(handled.settled) + len(handled.done), len(handled.letters))

@@ -7,6 +7,7 @@ import random
 from collections.abc import Awaitable, Callable, Coroutine
 
 from fraudstream.domain.errors import TransientError
+from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.hands import Hands, Limits
 from fraudstream.fleet.heartbeat import Heartbeat
@@ -128,6 +129,8 @@ class Worker:
             return []
         deliveries = await self._stream.read(self._limits.batch_entries, self._limits.block_ms)
         self._report.read(len(deliveries))
+        if deliveries:
+            crash.here("read")
         return deliveries
 
     async def _stranded(self) -> list[Delivery]:
@@ -139,6 +142,8 @@ class Worker:
     async def _claim(self) -> list[Delivery]:
         deliveries = await self._stream.claim(self._limits.batch_entries)
         self._report.reclaimed(len(deliveries))
+        if deliveries:
+            crash.here("claimed")
         return deliveries
 
     async def _step_in(self) -> list[Delivery]:
@@ -146,6 +151,8 @@ class Worker:
         deliveries, more = await self._overdue.overdue(self._limits.batch_entries)
         while more and not deliveries and not self._stop.is_set():
             deliveries, more = await self._overdue.overdue(self._limits.batch_entries)
+        if deliveries:
+            crash.here("overdue")
         return deliveries
 
     async def _every(self, interval_s: float, source: Source, *, alone: bool = False) -> None:

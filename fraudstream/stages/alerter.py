@@ -17,6 +17,7 @@ import msgspec
 from fraudstream.domain.alert import Alert
 from fraudstream.domain.codec import decode_decision
 from fraudstream.domain.errors import AlertFailed
+from fraudstream.fleet import crash
 from fraudstream.fleet.lane import Lane, LaneLimits, Turn
 from fraudstream.fleet.ports import AlertChannel, AlertOutbox, Clock, Delivery, Handled, Letter
 from fraudstream.stages.alert_report import AlertReport, Unreported
@@ -175,7 +176,9 @@ class Alerter:
             if not free:
                 return _BUSY_S
             try:
+                crash.here("sending")
                 await self._channels[name].send(alert)
+                crash.here("sent")
             except AlertFailed as exc:
                 return self._failed(name, errand, exc)
             except Exception as exc:  # noqa: BLE001 a channel's fault must end as undeliverable, not go round for ever
@@ -222,6 +225,7 @@ class Alerter:
             channels=len(self._channels),
             letter=_letter(case, errand) if errand.outcome == "undeliverable" else {},
         )
+        crash.here("settled")
         self._errands.pop((case.delivery.entry_id, name), None)
         latency_s = max(0.0, self._now_s() - case.alert.decided_at.timestamp())
         self._report.ended(case.alert, name, errand.outcome, latency_s)

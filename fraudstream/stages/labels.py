@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from fraudstream.domain.codec import decode_label
 from fraudstream.domain.decision import Label
 from fraudstream.domain.errors import InvalidLabel
+from fraudstream.fleet import crash
 from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter
 from fraudstream.stages.intake import letter_for
 from fraudstream.stages.ports import DecisionFinder, LabelledStates
@@ -44,6 +45,7 @@ class Labels:
         again: dict[bytes, float] = {}
         if labels:
             recorded = await self._store.record_labels([label for _, label in labels])
+            crash.here("labelled")
             letters += [
                 letter_for(delivery, "sink_rejected", recorded.refused[label.label_id])
                 for delivery, label in labels

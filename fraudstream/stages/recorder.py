@@ -11,6 +11,7 @@ import msgspec
 from fraudstream.domain.codec import MAX_BODY_BYTES, decode_decision
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision
 from fraudstream.domain.masking import has_card_number, is_card_number_id, mask_cards
+from fraudstream.fleet import crash
 from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter
 from fraudstream.stages.intake import letter_for
 
@@ -55,7 +56,9 @@ class Recorder:
         refused: dict[str, str] = {}
         rest = iter(parts)
         while some := list(islice(rest, MAX_AT_ONCE)):
+            crash.here("recording")
             recorded = await self._store.record([part.decision for part in some])
+            crash.here("recorded")
             refused.update(recorded.refused)
         letters += [_refusal(part, refused) for part in parts if part.decision.transaction.transaction_id in refused]
         return Handled(done=[delivery.entry_id for delivery in batch], letters=letters)

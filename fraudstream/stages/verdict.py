@@ -19,6 +19,7 @@ from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute
 from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing
+from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
 from fraudstream.stages.intake import Case, decode_batch, letter_for
 from fraudstream.stages.join import join
@@ -145,6 +146,7 @@ class VerdictRoad:
                 for i, other in touched.others.items()
             ]
             again = await self._complete(rows, prepared)
+            crash.here("stepped_in")
             early |= {case.delivery.entry_id: 0.0 for case in again}
         return Handled(
             settled=[case.delivery.entry_id for case in cases if case.delivery.entry_id not in early],
@@ -165,6 +167,7 @@ class VerdictRoad:
         if touched.places[0] in _ENDED:
             return Handled(settled=[delivery.entry_id])
         await self._stream.bury(letter_for(delivery, "max_retries", error))
+        crash.here("given_up")
         verdict = self._judge.no_opinion(Fallback.DEAD_LETTER)
         other = touched.others.get(0)
         if other is not None and other.vector:
@@ -190,6 +193,7 @@ class VerdictRoad:
         touched = await self._entities.touch(
             [case.delivery.entry_id for case in cases], [case.transaction for case in cases], prepared
         )
+        crash.here("touched")
         self._report.touched(touched.places)
         return touched
 
@@ -218,6 +222,7 @@ class VerdictRoad:
         started = time.perf_counter()
         matrix = self._compute(cases, prepared, touched, indices)
         self._report.timed("features", time.perf_counter() - started)
+        crash.here("computed")
         return [
             Row(
                 case=cases[i],
@@ -273,10 +278,14 @@ class VerdictRoad:
         while rows:
             completions = [self._completion(row) for row in rows]
             started = time.perf_counter()
+            crash.here("judged")
             completed = await self._ledger.complete(completions, prepared)
+            crash.here("completed")
             self._report.timed("complete", time.perf_counter() - started)
             self._tell(rows, completions, completed)
             lost += [row for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]
+            if completed.others:
+                crash.here("joining")
             rows = await self._judged([self._against(rows[i], other) for i, other in completed.others.items()])
         return [row.case for row in sorted(lost, key=lambda row: row.index)]
 
