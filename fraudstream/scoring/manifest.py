@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from fraudstream.domain.errors import IncompatibleModel
+from fraudstream.scoring.reference import Reference
 
 #: Version of the manifest; a reader refuses another.
 MANIFEST_SCHEMA = "fraudstream.model/1"
@@ -80,6 +81,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     ``sha256`` is that of the ONNX bytes, and the identity of the model. ``features`` are the columns in order, of feature set
     ``feature_set``. ``parity`` is the largest difference in probability between the trained and the exported model.
+    ``reference`` is what drift is held against; a model without it is served and not watched.
     """
 
     schema: str = MANIFEST_SCHEMA
@@ -93,6 +95,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     metrics: Mapping[str, Interval]
     thresholds: Thresholds
     parity: float
+    reference: Reference | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def feature_names(self) -> tuple[str, ...]:

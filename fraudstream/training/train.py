@@ -30,6 +30,7 @@ from fraudstream.scoring.manifest import (
     sha256_hex,
 )
 from fraudstream.scoring.model import OnnxModel
+from fraudstream.scoring.reference import reference_of
 from fraudstream.training.calibration import Costs, calibrate, thresholds
 from fraudstream.training.dataset import Dataset, Progress, Split, build, join, require_delay, silent
 from fraudstream.training.evaluate import Evaluation, evaluate
@@ -142,7 +143,8 @@ def train(plan: TrainingPlan, progress: Progress = silent) -> TrainedModel:
     progress("measure", 0, 1 + len(plan.unseen))
     measured = evaluate(held_out, model.score(held_out.matrix), plan.bands)
     unseen = _measure_unseen(plan, model, progress)
-    manifest = msgspec.structs.replace(draft, parity=parity, metrics=_metrics(measured, unseen))
+    reference = reference_of(plan.features.names, learn.matrix, model.score(held_out.matrix))
+    manifest = msgspec.structs.replace(draft, parity=parity, metrics=_metrics(measured, unseen), reference=reference)
     moved = _mean_moves(model, held_out)
     return TrainedModel(onnx, manifest, open_model(onnx, manifest), measured, unseen, moved, plan)
 
