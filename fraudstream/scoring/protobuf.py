@@ -6,7 +6,7 @@ References:
 """
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 #: Wire types of the format: varint, eight bytes, length-delimited, four bytes.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -26,10 +26,12 @@ def fields(message: bytes) -> Iterator[Field]:
     """
     at, end = 0, len(message)
     while at < end:
-        key, at = _varint(message, at)
+        key = message[at]
+        key, at = (key, at + 1) if key < 0x80 else _varint(message, at)  # nearly all numbers have one byte
         kind = key & 7
         if kind == VARINT:
-            value, at = _varint(message, at)
+            value = message[at] if at < end else 0x80
+            value, at = (value, at + 1) if value < 0x80 else _varint(message, at)
             yield key >> 3, kind, value
             continue
         size = 8 if kind == FIXED64 else 4
@@ -47,7 +49,14 @@ def submessages(message: bytes, number: int) -> list[bytes]:
     """
     Return the length-delimited values of one field.
     """
-    return [value for found, kind, value in fields(message) if found == number and kind == BYTES and isinstance(value, bytes)]
+    return texts(fields(message), number)
+
+
+def texts(found: Iterable[Field], number: int) -> list[bytes]:
+    """
+    Return a repeated field of length-delimited values.
+    """
+    return [value for at, kind, value in found if at == number and kind == BYTES and isinstance(value, bytes)]
 
 
 def floats(found: Sequence[Field], number: int) -> list[float]:

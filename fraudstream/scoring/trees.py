@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.scoring.protobuf import fields, floats, integers, submessages
+from fraudstream.scoring.protobuf import fields, floats, integers, submessages, texts
 
 # Field numbers of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto.
 _GRAPH, _NODE, _OP_TYPE, _ATTRIBUTE = 7, 1, 4, 5
@@ -116,11 +116,11 @@ def _ensemble(model: bytes) -> _Ensemble:
         raise UnreadableTrees(f"it holds {len(found)} tree ensembles where one can be explained")
     ensemble = _Ensemble({}, {}, {}, found[0][1])
     for message in submessages(found[0][0], _ATTRIBUTE):
-        name = b"".join(submessages(message, _NAME)).decode()
-        values = list(fields(message))
+        values = list(fields(message))  # walked once: there is one field for each number of each node
+        name = b"".join(texts(values, _NAME)).decode()
         ensemble.numbers[name] = floats(values, _FLOATS)
         ensemble.integers[name] = integers(values, _INTS)
-        ensemble.texts[name] = [text.decode() for text in submessages(message, _TEXTS) or submessages(message, _TEXT)]
+        ensemble.texts[name] = [text.decode() for text in texts(values, _TEXTS) or texts(values, _TEXT)]
     return ensemble
 
 
