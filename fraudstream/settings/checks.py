@@ -62,8 +62,13 @@ def _alert_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
                 yield f"alert channel {channel} needs {CATALOGUE[name].variables[0]}", ["alert_channels", name]
     if settings.smtp_username and not settings.smtp_password:
         yield "smtp_username is set without smtp_password", ["smtp_username", "smtp_password"]
+    for name in _CHANNEL_NEEDS.get(settings.alert_fallback or "", ()):
+        if not getattr(settings, name):
+            yield f"alert_fallback {settings.alert_fallback} needs {CATALOGUE[name].variables[0]}", ["alert_fallback", name]
     if settings.smtp_password and not settings.smtp_starttls:
         yield "smtp_password would travel in clear: smtp_starttls must not be false", ["smtp_password", "smtp_starttls"]
+    if settings.smtp_password and settings.smtp_tls == "none":
+        yield "smtp_password would travel in clear: smtp_tls must not be none", ["smtp_password", "smtp_tls"]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -176,6 +176,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ("console",)
     slack_bot_token: Annotated[str | None, _says("Bot token with the scope chat:write.", secret=True)] = None
     slack_channel: Annotated[str | None, _says("Name or id of the Slack channel; the bot must be a member.")] = None
+    slack_critical_channel: Annotated[
+        str | None, _says("Name or id of the Slack channel for critical alerts; slack_channel when not set.")
+    ] = None
+    slack_signing_secret: Annotated[
+        str | None,
+        _says("Signing secret of the Slack app; with it messages have buttons, which alerts serve receives.", secret=True),
+    ] = None
+    slack_analysts: Annotated[
+        tuple[str, ...], _says("Slack user ids whose buttons count, several with commas; * = everybody who sees the message.")
+    ] = ()
     slack_base_url: Annotated[str, _says("Address of the Slack API.", pattern=r"^https?://")] = "https://slack.com/api/"
     smtp_host: Annotated[str | None, _says("Mail server.")] = None
     smtp_port: Annotated[int, _says("Port of the mail server.", ge=1, le=65535)] = 587
@@ -184,10 +194,40 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_from: Annotated[str | None, _says("Sender of alert mails.")] = None
     smtp_to: Annotated[tuple[str, ...], _says("Receivers of alert mails, several with commas.")] = ()
     smtp_starttls: Annotated[
-        bool, _says("Refuse a mail server whose connection cannot turn to TLS; false = speak in clear.")
+        bool, _says("Refuse a mail server whose connection cannot turn to TLS; false = as smtp_tls none.")
     ] = True
+    smtp_tls: Annotated[
+        Literal["starttls", "tls", "none"],
+        _says("How mails are kept secret on the way: starttls (587), tls from the first byte (465), none = in clear."),
+    ] = "starttls"
+    smtp_ca_file: Annotated[Path | None, _says("Certificate authority that signed the mail server's certificate.")] = None
     webhook_url: Annotated[str | None, _says("Address that alerts are posted to as JSON.", pattern=r"^https?://")] = None
     webhook_secret: Annotated[str | None, _says("Key of the signature (HMAC-SHA256) on each post.", secret=True)] = None
+    alert_fallback: Annotated[
+        Literal["console", "slack", "email", "webhook"] | None,
+        _says("Channel that gets critical alerts which their own channel refuses, or does not take while it is away."),
+    ] = None
+    alert_silence_s: Annotated[
+        float, _says("How long an alert group must be silent before the next payment opens a new one.", gt=0, le=86_400)
+    ] = 1800.0
+    alert_storm_groups: Annotated[
+        int, _says("New alert groups within a minute above which a channel folds them into a digest.", ge=1, le=10_000)
+    ] = 30
+    alert_storm_amount_major: Annotated[
+        float, _says("Major units from which a critical group is told alone even in a storm.", ge=0)
+    ] = 10_000.0
+    alert_quiet_hours: Annotated[
+        str | None,
+        _says(
+            "Hours in time_zone, as 22:00-08:00, in which only critical alerts are told; the rest comes as one digest after.",
+            pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        ),
+    ] = None
+    alert_case_url: Annotated[
+        str | None,
+        _says("Link to a case, with {alert_id} and {transaction_id} to be filled in.", pattern=r"^https?://"),
+    ] = None
+    alert_runbook_url: Annotated[str | None, _says("Link to what to do about an alert.", pattern=r"^https?://")] = None
 
     metrics_port: Annotated[
         int | None,

@@ -82,10 +82,11 @@ def test_every_setting_is_read_from_its_variable():
         "slack_base_url": "http://127.0.0.1:1/",
     }
     samples |= {"webhook_url": "http://127.0.0.1:2/", "alert_channels": "", "hard_idle_s": "99"}
-    samples |= {"allow_no_persistence": "true", "smtp_starttls": "false", "memory_limit_ratio": "0.5", "smtp_port": "25"}
+    samples |= {"alert_quiet_hours": "22:00-08:00", "alert_case_url": "http://a/{alert_id}", "alert_runbook_url": "http://b/"}
+    samples |= {"allow_no_persistence": "true", "smtp_starttls": "false", "smtp_tls": "tls", "memory_limit_ratio": "0.5", "smtp_port": "25"}
 
     for name, setting in CATALOGUE.items():
-        alone = {"smtp_username", "redis_cert_file", "redis_key_file", "redis_ca_file", "alert_channels"}
+        alone = {"alert_fallback", "smtp_username", "redis_cert_file", "redis_key_file", "redis_ca_file", "alert_channels"}
         if name in alone:  # refused without a second setting; covered below
             continue
         current = setting.default if isinstance(setting.default, int | float) else None
@@ -140,6 +141,9 @@ def test_an_unknown_name_in_the_file_is_refused():
         ({"alert_channels": "webhook"}, "webhook needs FRAUDSTREAM_WEBHOOK_URL"),
         ({"smtp_username": "u"}, "without smtp_password"),
         ({"smtp_password": "p", "smtp_starttls": False}, "would travel in clear"),
+        ({"smtp_password": "p", "smtp_tls": "none"}, "would travel in clear"),
+        ({"alert_fallback": "email"}, "alert_fallback email needs FRAUDSTREAM_SMTP_HOST"),
+        ({"alert_quiet_hours": "25:00-08:00"}, "alert_quiet_hours"),
         ({"redis_ca_file": "ca.pem"}, "does not begin with rediss://"),
         ({"redis_url": "rediss://r", "redis_key_file": "k.pem"}, "must be set together"),
         ({"claim_idle_s": 5}, "heartbeat_life_s must not be longer"),
@@ -228,7 +232,7 @@ def test_every_setting_has_a_sentence_and_a_section(name: str):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_number_carries_its_unit_in_the_name(name: str):
     setting = CATALOGUE[name]
-    units = ("_s", "_ms", "_entries", "_ratio", "_port", "_deliveries", "_in_hand")
+    units = ("_s", "_ms", "_entries", "_ratio", "_port", "_deliveries", "_in_hand", "_groups", "_major")
 
     assert isinstance(setting.default, bool) or not isinstance(setting.default, int | float) or name.endswith(units)
 
