@@ -10,9 +10,10 @@ from pathlib import Path
 from fraudstream.scoring.manifest import Interval
 from fraudstream.training.dataset import Split
 from fraudstream.training.evaluate import Evaluation
+from fraudstream.training.figures import CALIBRATION, COST, PRECISION_RECALL, WEEKS, figures, write_figures
 from fraudstream.training.train import TrainedModel
 
-CARD_FILE = "README.md"
+CARD_FILE, FIGURES_FOLDER = "README.md", "figures"
 #: What every model of this kind cannot do.
 _LIMITS = (
     "It knows the kinds of fraud that its history has. Fraud that looks like the owner's own payments is found by chance only.",
@@ -26,9 +27,10 @@ _LISTED = 15
 
 def write_card(trained: TrainedModel, folder: Path) -> None:
     """
-    Write the card into a model's folder.
+    Write the card into a model's folder, and its figures into a folder inside.
     """
     (folder / CARD_FILE).write_text(card(trained), encoding="utf-8")
+    write_figures(figures(trained.curves, trained.cost, trained.plan.bands), folder / FIGURES_FOLDER)
 
 
 def card(trained: TrainedModel) -> str:
@@ -37,7 +39,7 @@ def card(trained: TrainedModel) -> str:
     """
     parts = [_head(trained), _data(trained), _figures("Held-out days", trained.held_out)]
     parts += [_figures(f"Unseen: {name}", evaluation) for name, evaluation in trained.unseen.items()]
-    parts += [_thresholds(trained), _features(trained), _limits(trained), _rebuild(trained)]
+    parts += [_drawn(), _weeks(trained), _thresholds(trained), _features(trained), _limits(trained), _rebuild(trained)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -97,14 +99,43 @@ Frauds found from the first band on, by kind: {_by_kind(found.recall_by_scenario
 Honest payments flagged from the first band on, by kind: {_by_kind(found.flagged_by_scenario)}."""
 
 
+def _drawn() -> str:
+    """
+    Return the figures as links; the words behind each say what it shows to whoever cannot see it.
+    """
+    told = {
+        PRECISION_RECALL: "Precision by recall, with the thresholds of the table",
+        CALIBRATION: "Share of frauds by score: dots on the line mean that scores are chances",
+        WEEKS: "Average precision by week, with 95 % intervals",
+    }
+    return "## Drawn\n\n" + "\n\n".join(f"![{words}]({FIGURES_FOLDER}/{name})" for name, words in told.items())
+
+
+def _weeks(trained: TrainedModel) -> str:
+    rows = "\n".join(
+        f"| {name} | {week.first} | {week.rows:,} | {week.frauds:,} | {_plain(week.average_precision)} |"
+        for name, found in trained.curves.items()
+        for week in found.weeks
+    )
+    return f"""## By week
+
+| measured on | week from | payments | frauds | average precision |
+| --- | --- | --- | --- | --- |
+{rows}"""
+
+
 def _thresholds(trained: TrainedModel) -> str:
-    bands, costs = trained.manifest.thresholds, trained.plan.costs
+    bands, costs, measured = trained.manifest.thresholds, trained.plan.costs, trained.cost
     return f"""## Thresholds by cost
 
 With {costs.missed_fraud:g} lost on a missed fraud, {costs.wrong_block:g} on a wrong block, {costs.review:g} on a review and
 {costs.challenge:g} on a challenge that stops {costs.challenge_stops:.0%} of the frauds, the cheapest outcomes are:
 challenge from {bands.challenge:g}, review from {bands.review:g}, block from {bands.block:g}.
-They are what the manifest suggests; the policy file decides."""
+They are what the manifest suggests; the policy file decides. On the held-out days they cost {1000 * measured.suggested:,.0f}
+per 1,000 payments, doing nothing {1000 * measured.nothing:,.0f}. `fraudstream model thresholds` works them out for other
+costs, and writes the policy.
+
+![Cost per 1,000 payments by cut-off]({FIGURES_FOLDER}/{COST})"""
 
 
 def _features(trained: TrainedModel) -> str:

@@ -20,7 +20,9 @@ from fraudstream.training.dataset import Dataset, Progress, build, require_delay
 from fraudstream.training.evaluate import Evaluation, evaluate
 
 #: Points of a cost curve: chances of fraud from which on the mildest outcome changes.
-_CURVE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+CURVE = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+#: The same for a drawing: evenly spaced log-odds, 0.1 % to 99.9 %.
+FINE_CURVE = tuple(round(float(1 / (1 + np.exp(-at))), 6) for at in np.linspace(-6.9, 6.9, 93))
 
 
 class Judged(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +96,9 @@ def scored(
     return judged, kept, scores
 
 
-def cost_curve(rows: Dataset, scores: NDArray[np.float32], costs: Costs, bands: Thresholds) -> CostCurve:
+def cost_curve(
+    rows: Dataset, scores: NDArray[np.float32], costs: Costs, bands: Thresholds, *, at_scores: Sequence[float] = CURVE
+) -> CostCurve:
     """
     Say what cut-offs would have cost per payment on rows whose truth is known.
     """
@@ -105,7 +109,7 @@ def cost_curve(rows: Dataset, scores: NDArray[np.float32], costs: Costs, bands: 
             cost_of_review=_rounded(mean_cost(costs, Thresholds(challenge=at, review=at, block=2), rows.fraud, scores)),
             cost_of_block=_rounded(mean_cost(costs, Thresholds(challenge=at, review=at, block=at), rows.fraud, scores)),
         )
-        for at in _CURVE
+        for at in at_scores
     )
     return CostCurve(
         rows=len(rows),

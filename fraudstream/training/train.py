@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -32,15 +33,38 @@ from fraudstream.scoring.manifest import (
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.scoring.reference import reference_of
 from fraudstream.training.calibration import Costs, calibrate, thresholds
+from fraudstream.training.curves import Curves, curves
 from fraudstream.training.dataset import Dataset, Progress, Split, build, join, require_delay, silent
 from fraudstream.training.evaluate import Evaluation, evaluate
 from fraudstream.training.export import export, margins, probabilities
+from fraudstream.training.judge import FINE_CURVE, CostCurve, cost_curve
 
 #: Largest difference in probability between the trained and the exported model; float32 sums alone stay below a tenth of it.
 MAX_PARITY = 1e-5
+#: Name of the rows that a model is measured on, among what is drawn.
+HELD_OUT = "held-out days"
 #: Fewer frauds than this teach nothing and measure nothing.
 MIN_FRAUDS = 20
 _PACKAGES = ("xgboost-cpu", "onnx", "onnxruntime", "numpy")
+
+
+class History(Protocol):
+    """
+    What a model learns from or is measured on: a file to replay, or what the fleet has recorded.
+    """
+
+    @property
+    def name(self) -> str:
+        """
+        What people call it.
+        """
+        ...
+
+    def rows(self, features: FeatureSet, progress: Progress) -> Dataset:
+        """
+        Return its rows, each with the values that it had, or would have had, when it was decided.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -52,6 +76,12 @@ class Source:
     name: str
     read: Callable[[], Iterable[Labelled]]
     total: int = 0
+
+    def rows(self, features: FeatureSet, progress: Progress) -> Dataset:
+        """
+        Replay it; see ``build``.
+        """
+        return build(features, self.read(), progress=progress, total=self.total)
 
 
 class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,14 +107,14 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything that decides the bytes of a model.
 
-    ``sources`` are replayed each on its own, ``history`` says in words what they are; ``unseen`` are only measured, and whole.
+    ``sources`` are read each on its own, ``history`` says in words what they are; ``unseen`` are only measured, and whole.
     ``bands`` are the thresholds that precision and recall are reported at. ``command`` is what a person types to build the
     model again; ``limits`` are sentences that its card must not be without.
     """
 
     features: FeatureSet
-    sources: Sequence[Source]
-    unseen: Sequence[Source] = ()
+    sources: Sequence[History]
+    unseen: Sequence[History] = ()
     history: str = ""
     split: Split = Split()
     ensemble: Ensemble = Ensemble()
@@ -99,6 +129,9 @@ class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
 class TrainedModel:
     """
     A finished model: its bytes, its manifest, and what it found in rows that it did not learn from.
+
+    ``curves`` are what can be drawn of the held-out rows and of each unseen history, by name, the held-out ones first; ``cost``
+    is what cut-offs would have cost on the held-out rows, and ``moved`` how far each feature moves the log-odds on average.
     """
 
     onnx: bytes
@@ -108,6 +141,8 @@ class TrainedModel:
     unseen: dict[str, Evaluation]
     moved: dict[str, float]
     plan: TrainingPlan
+    curves: dict[str, Curves]
+    cost: CostCurve
 
     def write(self, folder: Path) -> None:
         """
@@ -131,7 +166,7 @@ def train(plan: TrainingPlan, progress: Progress = silent) -> TrainedModel:
         InvalidFeatures: A feature reads labels that are younger than the split's delay.
     """
     require_delay(plan.features, plan.split.delay_days * 86_400)
-    rows = join([build(plan.features, source.read(), progress=progress, total=source.total) for source in plan.sources])
+    rows = join([source.rows(plan.features, progress) for source in plan.sources])
     learn, settle, held_out = plan.split.cut(rows)
     _require_frauds(learn, settle, held_out)
     booster = fit(plan.ensemble, learn, progress)
@@ -141,12 +176,15 @@ def train(plan: TrainingPlan, progress: Progress = silent) -> TrainedModel:
     model = open_model(onnx, draft)
     parity = _parity(model, booster, line, held_out.matrix)
     progress("measure", 0, 1 + len(plan.unseen))
-    measured = evaluate(held_out, model.score(held_out.matrix), plan.bands)
-    unseen = _measure_unseen(plan, model, progress)
-    reference = reference_of(plan.features.names, learn.matrix, model.score(held_out.matrix))
+    scores = model.score(held_out.matrix)
+    measured = evaluate(held_out, scores, plan.bands)
+    drawn = {HELD_OUT: curves(held_out, scores)}
+    unseen = _measure_unseen(plan, model, drawn, progress)
+    reference = reference_of(plan.features.names, learn.matrix, scores)
     manifest = msgspec.structs.replace(draft, parity=parity, metrics=_metrics(measured, unseen), reference=reference)
+    cost = cost_curve(held_out, scores, plan.costs, manifest.thresholds, at_scores=FINE_CURVE)
     moved = _mean_moves(model, held_out)
-    return TrainedModel(onnx, manifest, open_model(onnx, manifest), measured, unseen, moved, plan)
+    return TrainedModel(onnx, manifest, open_model(onnx, manifest), measured, unseen, moved, plan, drawn, cost)
 
 
 def fit(ensemble: Ensemble, rows: Dataset, progress: Progress = silent) -> xgboost.Booster:
@@ -211,12 +249,16 @@ def _parity(model: OnnxModel, booster: xgboost.Booster, line: Calibration, matri
     return float(f"{apart:.2e}")
 
 
-def _measure_unseen(plan: TrainingPlan, model: OnnxModel, progress: Progress) -> dict[str, Evaluation]:
+def _measure_unseen(
+    plan: TrainingPlan, model: OnnxModel, drawn: dict[str, Curves], progress: Progress
+) -> dict[str, Evaluation]:
     found = {}
     for at, source in enumerate(plan.unseen, start=1):
-        rows = build(plan.features, source.read(), progress=progress, total=source.total)
+        rows = source.rows(plan.features, progress)
         warm = rows.between(float(rows.occurred_ms.min()) + plan.split.warm_up_days * 86_400_000, np.inf)
-        found[source.name] = evaluate(warm, model.score(warm.matrix), plan.bands)
+        scores = model.score(warm.matrix)
+        found[source.name] = evaluate(warm, scores, plan.bands)
+        drawn[source.name] = curves(warm, scores)
         progress("measure", at, 1 + len(plan.unseen))
     return found
 
