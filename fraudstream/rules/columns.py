@@ -2,7 +2,8 @@
 A batch of transactions turned on its side: one column per field that a rule set reads, built when first asked for.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.lists import ListContents
+from fraudstream.rules.rates import Rates
 from fraudstream.rules.vocabulary import LOW_CARDINALITY, NUMBER_COLUMNS, TEXT_COLUMNS
 
 #: Truth of each row: shape (batch,), or a lone value that holds for all rows.
@@ -18,6 +21,7 @@ Mask = NDArray[np.bool_] | np.bool_
 Floats = NDArray[np.float64] | np.float64
 
 _NAN = np.float64("nan")
+_NO_LISTS: Mapping[str, ListContents] = MappingProxyType({})
 
 
 def _bools(answers: Iterable[bool]) -> NDArray[np.bool_]:
@@ -101,10 +105,10 @@ class Batch:
     One batch on its way through a rule set.
 
     ``memo`` holds what several rules share, by slot. ``features`` is the matrix on its side, shape (columns, batch), widened to
-    float64, infinities taken as missing (NaN).
+    float64, infinities taken as missing (NaN). ``lists`` and ``rates`` are what the batch is judged by.
     """
 
-    __slots__ = ("_numbers", "_scale", "_texts", "features", "memo", "size", "transactions")
+    __slots__ = ("_numbers", "_scale", "_texts", "features", "lists", "memo", "rates", "size", "transactions")
 
     def __init__(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32], slots: int) -> None:
         self.transactions = transactions
@@ -115,6 +119,8 @@ class Batch:
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._texts: dict[str, Texts] = {}
         self._scale: Floats | None = None
+        self.lists = _NO_LISTS
+        self.rates: Rates | None = None
 
     def feature(self, column: int) -> NDArray[np.float64]:
         """
@@ -157,9 +163,14 @@ class Batch:
 
     def money(self, minor: float, currency: str) -> Floats:
         """
-        Return an amount of one currency: missing in rows of another, a lone value when every row has this currency.
+        Return an amount of one currency in that of each row: missing without a rate, a lone value when every row has this one.
         """
         texts = self.text("currency")
         if texts.values == [currency]:
             return np.float64(minor)
-        return np.where(texts.equal_to(currency), minor, _NAN)
+        amounts = np.where(texts.equal_to(currency), minor, _NAN)
+        for other in texts.values if self.rates is not None else ():
+            if other is not None and other != currency and self.rates is not None:
+                rows = texts.equal_to(other)
+                amounts[rows] = self.rates.convert_all(minor, currency, other, self.number("timestamp")[rows])
+        return amounts

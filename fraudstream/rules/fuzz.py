@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.columns import Batch
+from fraudstream.rules.entries import ListEntry
 from fraudstream.rules.lists import ListContents
 from fraudstream.rules.load import load_rules
 from fraudstream.rules.random_rules import FEATURES, LISTS, TEXTS, random_rules
+from fraudstream.rules.rates import read_rates
 from fraudstream.rules.row import Row
 from fraudstream.rules.ruleset import RuleSet
 from fraudstream.rules.vector import build
@@ -27,6 +29,8 @@ _AMOUNTS = (0, 1, 10, 50, 100, 499, 500, 501, 1000, 12_345, 10**12)
 _FEATURE_VALUES = (0.0, -0.0, 1.0, -1.0, 2.0, 3.0, 5.0, 0.1, 0.5, 2.5, 100.0, 1e6, 3e38, -3e38, np.nan, np.nan, np.inf, -np.inf)
 _CURRENCIES = ("USD", "USD", "USD", "EUR", "JPY", "KWD")
 _FIRST_MS, _SPAN_MS = 1_704_067_200_000, 400 * 86_400_000
+#: One currency without a rate, one that gets its first when half of the payments are made.
+_RATES = read_rates("base USD\n2023-12-01 EUR 1.09\n2024-03-01 EUR 1.0815\n2024-09-01 EUR 1.1071\n2024-07-19 JPY 0.00634\n")
 
 
 def fuzz(checks: int, seed: int) -> tuple[int, int]:
@@ -42,7 +46,7 @@ def fuzz(checks: int, seed: int) -> tuple[int, int]:
     made = disagreements = 0
     while made < checks:
         source, transactions, matrix = random_round(random)
-        rules = load_rules(source, features=FEATURES, lists=_lists())
+        rules = load_rules(source, features=FEATURES, lists=random_lists(random), rates=random.choice((None, _RATES)))
         disagreements += len(compare(rules, transactions, matrix))
         made += len(rules.rules) * len(transactions)
     return made, disagreements
@@ -78,15 +82,30 @@ def compare(rules: RuleSet, transactions: Sequence[Transaction], matrix: NDArray
     return found
 
 
-def _lists() -> dict[str, ListContents]:
-    return {name: ListContents(entries) for name, entries in LISTS.items()}
+def random_lists(random: Random) -> dict[str, ListContents]:
+    """
+    Return the lists that random rules name: read whole, or one half of each changed after it was read.
+    """
+    if random.random() < 0.5:
+        return {name: ListContents(entries) for name, entries in LISTS.items()}
+    found = {}
+    for name, entries in LISTS.items():
+        written = [entry if isinstance(entry, ListEntry) else ListEntry(entry) for entry in entries]
+        half = [entry for entry in written if random.random() < 0.5]
+        before = ListContents([*half, ListEntry("b"), ListEntry("@x.com"), ListEntry("0.0.0.0/0")])
+        rest = [entry for entry in written if entry not in half]
+        kept = {entry.value for entry in written}
+        gone = {"b", "@x.com", "0.0.0.0/0"} - kept
+        found[name] = before.changed(rest, gone, version="changed")
+    return found
 
 
 def _by_batch(rules: RuleSet, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> NDArray[np.int8]:
-    conditions, slots = build([(rule.condition, True) for rule in rules.rules], _lists())
+    conditions, slots = build((rule.condition, True) for rule in rules.rules)
     answers = np.full((len(conditions), len(transactions)), _FALSE, np.int8)
     with np.errstate(all="ignore"):
         batch = Batch(transactions, matrix, slots)
+        batch.lists, batch.rates = rules.contents, rules.rates
         for answer, condition in zip(answers, conditions, strict=True):
             assert condition.unknown is not None, "every condition was asked for its doubts"
             answer[np.broadcast_to(condition.truth(batch), batch.size)] = _TRUE

@@ -14,11 +14,11 @@ from fraudstream.rules.embedded import run_tests
 from fraudstream.rules.explain import build_explain
 from fraudstream.rules.lexer import Token, tokenise
 from fraudstream.rules.lists import ListContents, read_list, versions
-from fraudstream.rules.plan import lists_of
 from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
+from fraudstream.rules.rates import Rates
 from fraudstream.rules.row import build_row
 from fraudstream.rules.rule import PRECEDENCE, Rule
-from fraudstream.rules.ruleset import ReadyRule, RuleSet
+from fraudstream.rules.ruleset import ReadyRule, RuleSet, lists_read, versions_read
 from fraudstream.rules.statements import parse_rules
 from fraudstream.rules.syntax import OnMissing, RuleStatement
 from fraudstream.rules.vector import build
@@ -38,7 +38,13 @@ def canonical(source: str) -> str:
 
 
 def load_rules(
-    source: str, *, features: Sequence[str], lists: Lists = NO_LISTS, name: str = "<rules>", tested: bool = True
+    source: str,
+    *,
+    features: Sequence[str],
+    lists: Lists = NO_LISTS,
+    rates: Rates | None = None,
+    name: str = "<rules>",
+    tested: bool = True,
 ) -> RuleSet:
     """
     Build a rule set from its text and run the tests that stand beside its rules.
@@ -47,6 +53,7 @@ def load_rules(
         source: The rules; see docs/rules.md for the language.
         features: Names of the columns that ``evaluate`` will be given, in order.
         lists: What the lists hold that the rules may name.
+        rates: What currencies are worth; without, an amount of one is unknown in payments of another. Tests go without.
         name: What errors call the source, such as the path of its file.
         tested: Whether to run the tests; without, the set is for looking at, not for use.
 
@@ -55,7 +62,7 @@ def load_rules(
     """
     text = canonical(source)
     problems = Problems(text, name)
-    list_versions = versions(lists)
+    versions(lists)
     tokens = tokenise(text, problems)
     known = attributes(features)
     statements = parse_rules(tokens, text, problems)
@@ -66,28 +73,30 @@ def load_rules(
         run_tests(rule, known, lists, problems)
     problems.raise_if_any()
     rules.sort(key=lambda rule: (PRECEDENCE[rule.action], rule.priority, rule.rule_id))
-    ready, slots = _ready(rules, lists, text, tokens, known)
-    used = frozenset[str]().union(*(lists_of(rule.condition) for rule in rules))
+    contents = lists_read(rules, lists)
+    ready, slots = _ready(rules, contents, rates, text, tokens, known)
     return RuleSet(
         id=sha256(text.encode(errors="surrogatepass")).hexdigest(),
         source=text,
         rules=tuple(rules),
         features=tuple(features),
-        lists={list_name: version for list_name, version in list_versions.items() if list_name in used},
+        lists=versions_read(rules, contents, rates),
+        contents=contents,
+        rates=rates,
         ready=ready,
         slots=slots,
         doubtful=any(rule.on_missing is not OnMissing.SKIP for rule in rules),
     )
 
 
-def load_rules_file(path: Path, *, features: Sequence[str], lists: Lists = NO_LISTS) -> RuleSet:
+def load_rules_file(path: Path, *, features: Sequence[str], lists: Lists = NO_LISTS, rates: Rates | None = None) -> RuleSet:
     """
     Build a rule set from a file; see ``load_rules``.
 
     Raises:
         InvalidRule: The file cannot be read, or what it says cannot be used.
     """
-    return load_rules(read_rules(path), features=features, lists=lists, name=str(path))
+    return load_rules(read_rules(path), features=features, lists=lists, rates=rates, name=str(path))
 
 
 def load_lists(folder: Path) -> dict[str, ListContents]:
@@ -157,18 +166,19 @@ def _rule(statement: RuleStatement, checker: Checker, text: str, problems: Probl
     )
 
 
-def _ready(
+def _ready(  # noqa: PLR0917 - everything that a rule is built from
     rules: Sequence[Rule],
     lists: Lists,
+    rates: Rates | None,
     text: str,
     tokens: Sequence[Token],
     known: Mapping[str, Attribute],
 ) -> tuple[tuple[ReadyRule, ...], int]:
-    conditions, slots = build(((rule.condition, rule.on_missing is not OnMissing.SKIP) for rule in rules), lists)
+    conditions, slots = build((rule.condition, rule.on_missing is not OnMissing.SKIP) for rule in rules)
     starts = [token.at for token in tokens]
     ready = []
     for rule, condition in zip(rules, conditions, strict=True):
         own = tokens[bisect_left(starts, rule.written.at) : bisect_left(starts, rule.written.end)]
         explain = build_explain(text, own, rule.written, known)
-        ready.append(ReadyRule(rule, condition, build_row(rule.condition, lists), explain))
+        ready.append(ReadyRule(rule, condition, build_row(rule.condition, lists, rates), explain))
     return tuple(ready), slots

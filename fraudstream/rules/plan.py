@@ -22,7 +22,7 @@ class Constant(_Plan, frozen=True):
 
 class MoneyConstant(_Plan, frozen=True):
     """
-    Minor units of one currency; unknown in a transaction of another.
+    Minor units of one currency, converted to that of the transaction by the rate of its day; unknown without one.
     """
 
     minor: float
@@ -263,6 +263,13 @@ def size(node: Plan) -> int:
     """
     members = len(node.members) if isinstance(node, NumberIn | TextIn) else 0
     return 1 + members + sum(map(size, parts(node)))
+
+
+def has_money(node: Plan) -> bool:
+    """
+    Say whether a condition names an amount of a currency.
+    """
+    return isinstance(node, MoneyConstant) or any(map(has_money, parts(node)))
 
 
 def lists_of(node: Plan) -> frozenset[str]:

@@ -5,15 +5,28 @@ Random rule files, valid by construction, for setting the two evaluators against
 from collections.abc import Callable
 from random import Random
 
+from fraudstream.rules.entries import ListEntry
+
 #: The columns of the matrix that random rules read; one of them counts minor units.
 FEATURES = ("count", "mean", "distance", "sum_minor", "latitude_before", "rare")
+#: The middle of the times of random payments, and a quarter of their span.
+_MIDDLE_MS, _QUARTER_MS = 1_704_067_200_000 + 200 * 86_400_000, 100 * 86_400_000
 #: The lists that random rules look into; each kind of entry, and none at all.
-LISTS: dict[str, tuple[str, ...]] = {
+LISTS: dict[str, tuple[str | ListEntry, ...]] = {
     "empty": (),
     "plain": ("a", "A", "ß", "日本", "10.0.0.7", "US", "x@Y.com", ""),
     "domains": ("@y.com", "@ÿ.com", "@", "b"),
     "networks": ("10.0.0.0/8", "2001:db8::/32", "0.0.0.0/32", "not/anetwork", "192.168.0.0/16"),
     "mixed": ("10.0.0.0/24", "@y.com", "a%b", "naïve"),
+    "timed": (
+        ListEntry("a", until_ms=_MIDDLE_MS),
+        ListEntry("@y.com", since_ms=_MIDDLE_MS),
+        ListEntry("10.0.0.0/8", until_ms=_MIDDLE_MS - _QUARTER_MS),
+        ListEntry("10.0.0.0/16", since_ms=_MIDDLE_MS + _QUARTER_MS),
+        ListEntry("US", since_ms=_MIDDLE_MS - _QUARTER_MS, until_ms=_MIDDLE_MS),
+        ListEntry("US", since_ms=_MIDDLE_MS + _QUARTER_MS),
+        "ß",
+    ),
 }
 #: Texts that meet each other often, and the corners of Unicode, patterns and addresses.
 TEXTS = (

@@ -44,6 +44,7 @@ from fraudstream.rules.plan import (
     TextMatches,
     Truth,
 )
+from fraudstream.rules.rates import Rates
 from fraudstream.rules.vocabulary import NUMBER_FIELDS, TEXT_FIELDS
 
 
@@ -65,16 +66,24 @@ _T = TypeVar("_T")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {"=": eq, "!=": ne, "<": lt, "<=": le, ">": gt, ">=": ge}
 
 
-def build_row(condition: Truth, lists: Mapping[str, ListContents]) -> Verdict:
+def build_row(condition: Truth, lists: Mapping[str, ListContents], rates: Rates | None = None) -> Verdict:
     """
     Return a function that says of one row whether the condition is true, false or unknown (None).
     """
-    return _Builder(lists).truth(condition)
+    return _Builder(lists, rates).truth(condition)
+
+
+def build_text(value: Text) -> TextOf:
+    """
+    Return a function that gives the text of one row; None where it is missing.
+    """
+    return _Builder({}, None).text(value)
 
 
 class _Builder:
-    def __init__(self, lists: Mapping[str, ListContents]) -> None:
+    def __init__(self, lists: Mapping[str, ListContents], rates: Rates | None) -> None:
         self._lists = lists
+        self._rates = rates
 
     def truth(self, node: Truth) -> Verdict:  # noqa: C901, PLR0911, PLR0912 - one case for each kind of condition
         match node:
@@ -90,11 +99,14 @@ class _Builder:
             case TextIn():
                 return _known(self.text(node.value), frozenset(node.members).__contains__)
             case TextListed():
-                return _known(self.text(node.value), self._lists[node.name].contains)
+                return _listed(self.text(node.value), self._lists[node.name].contains)
             case TextMatches():
                 return _known(self.text(node.value), text_test(node.op, node.pattern))
             case InNetworks():
-                return _known(self.text(node.value), self._networks(node).contains)
+                if node.name:
+                    return _listed(self.text(node.value), self._lists[node.name].in_network)
+                networks = Networks(network for text in node.networks if (network := read_network(text)))
+                return _known(self.text(node.value), networks.contains)
             case Missing():
                 operand = self.value(node.operand)
                 return lambda row: operand(row) is None
@@ -112,19 +124,13 @@ class _Builder:
             return self.text(node)
         return self.number(node)
 
-    def _networks(self, node: InNetworks) -> Networks:
-        if node.name:
-            return self._lists[node.name].networks
-        return Networks(network for text in node.networks if (network := read_network(text)))
-
     def number(self, node: Number) -> NumberOf:  # noqa: PLR0911 - one case for each kind of number
         match node:
             case Constant():
                 constant = node.value
                 return lambda _: constant
             case MoneyConstant():
-                minor, currency = node.minor, node.currency
-                return lambda row: minor if row.transaction.currency == currency else None
+                return _money(node.minor, node.currency, self._rates)
             case NumberField():
                 field = NUMBER_FIELDS[node.name]
                 return lambda row: _finite(field(row.transaction))
@@ -188,6 +194,24 @@ def _known(value: Callable[[Row], _T | None], test: Callable[[_T], bool | None])
         return None if found is None else test(found)
 
     return asked
+
+
+def _listed(value: TextOf, test: Callable[[str, float], bool | None]) -> Verdict:
+    def asked(row: Row) -> bool | None:
+        found = value(row)
+        return None if found is None else test(found, row.transaction.occurred_at_ms)
+
+    return asked
+
+
+def _money(minor: float, currency: str, rates: Rates | None) -> NumberOf:
+    def amount(row: Row) -> float | None:
+        paid = row.transaction
+        if paid.currency == currency:
+            return minor
+        return None if rates is None else rates.convert(minor, currency, paid.currency, paid.occurred_at_ms)
+
+    return amount
 
 
 def _inverse(verdict: Verdict) -> Verdict:

@@ -4,18 +4,22 @@ A set of rules ready to run: every hit of every rule, in the order in which they
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import itemgetter
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.domain.errors import InvalidRule
 from fraudstream.domain.evidence import Action, RuleHit
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.columns import Batch
 from fraudstream.rules.explain import Explain
-from fraudstream.rules.row import Row, Verdict
+from fraudstream.rules.lists import ListContents, versions
+from fraudstream.rules.plan import has_money, lists_of
+from fraudstream.rules.rates import RATES, Rates
+from fraudstream.rules.row import Row, Verdict, build_row
 from fraudstream.rules.rule import PRECEDENCE, Rule
 from fraudstream.rules.syntax import OnMissing
 from fraudstream.rules.vector import Condition
@@ -68,6 +72,15 @@ class ReadyRule:
         self._known = _answer(rule, rule.action)
         self._unknown = _answer(rule, Action.REVIEW if rule.on_missing is OnMissing.REVIEW else rule.action)
 
+    def judging_by(self, lists: Mapping[str, ListContents], rates: Rates | None) -> "ReadyRule":
+        """
+        Return this rule over other lists and rates; itself where it reads neither.
+        """
+        condition = self.rule.condition
+        if not lists_of(condition) and not has_money(condition):
+            return self
+        return ReadyRule(self.rule, self.condition, build_row(condition, lists, rates), self.explain)
+
     def hit(self, transaction: Transaction, vector: NDArray[np.float32], *, known: bool) -> _Found:
         """
         Return the hit of this rule on one transaction, with its place among others and whether it is a shadow.
@@ -103,7 +116,8 @@ class RuleSet:
     An immutable set of rules; the same transactions, features and lists always give the same hits.
 
     ``id`` is the SHA-256 (64 hex digits) of ``source``, the canonical text. ``lists`` maps each list that a rule looks into to
-    the version of its contents. ``features`` are the columns that the matrix must have, in order.
+    the version of its contents, and ``$rates`` to that of the rates where a rule names an amount of a currency; ``contents``
+    and ``rates`` are they. ``features`` are the columns that the matrix must have, in order.
     ``doubtful`` says that some rule does something when its condition is unknown.
     """
 
@@ -115,6 +129,24 @@ class RuleSet:
     ready: tuple[ReadyRule, ...]
     slots: int
     doubtful: bool
+    contents: Mapping[str, ListContents]
+    rates: Rates | None = None
+
+    def judging_by(self, lists: Mapping[str, ListContents], rates: Rates | None) -> "RuleSet":
+        """
+        Return the same rules over other lists and rates; nothing is parsed or tested again.
+
+        Raises:
+            InvalidRule: A list that a rule looks into is not there.
+        """
+        contents = lists_read(self.rules, lists)
+        return replace(
+            self,
+            contents=contents,
+            rates=rates,
+            lists=versions_read(self.rules, contents, rates),
+            ready=tuple(ready.judging_by(contents, rates) for ready in self.ready),
+        )
 
     def evaluate(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> list[RowHits]:
         """
@@ -136,6 +168,7 @@ class RuleSet:
         tally = _Tally()
         with np.errstate(all="ignore"):
             batch = Batch(transactions, matrix, self.slots)
+            batch.lists, batch.rates = self.contents, self.rates
             known = np.zeros((len(self.ready), batch.size), np.bool_)
             unknown = np.zeros((len(self.ready) if self.doubtful else 0, batch.size), np.bool_)
             for place, ready in enumerate(self.ready):
@@ -175,6 +208,30 @@ class RuleSet:
         wanted = (len(transactions), len(self.features))
         if matrix.shape != wanted:
             raise ValueError(f"the feature matrix has shape {matrix.shape}, these rules need {wanted}")
+
+
+def lists_read(rules: Iterable[Rule], lists: Mapping[str, ListContents]) -> dict[str, ListContents]:
+    """
+    Return the lists that some rule looks into.
+
+    Raises:
+        InvalidRule: One of them is not there.
+    """
+    wanted = sorted(frozenset[str]().union(*(lists_of(rule.condition) for rule in rules)))
+    missing = [name for name in wanted if name not in lists]
+    if missing:
+        raise InvalidRule(f"rules look into lists that are not there: {', '.join(f'@{name}' for name in missing)}")
+    return {name: lists[name] for name in wanted}
+
+
+def versions_read(rules: Iterable[Rule], lists: Mapping[str, ListContents], rates: Rates | None) -> dict[str, str]:
+    """
+    Return the versions of what the rules read beside features: lists by name, and the rates where an amount needs them.
+    """
+    told = versions(lists)
+    if rates is not None and any(has_money(rule.condition) for rule in rules):
+        told[RATES] = rates.version
+    return told
 
 
 class _Tally:

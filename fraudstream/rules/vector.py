@@ -3,7 +3,7 @@ The evaluator of the road: conditions over a whole batch, as two bitmaps (is tru
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from functools import reduce
 from operator import or_
 from typing import Any, assert_never
@@ -11,7 +11,7 @@ from typing import Any, assert_never
 import numpy as np
 
 from fraudstream.rules.columns import Batch, Floats, Mask, Texts
-from fraudstream.rules.lists import ListContents, Networks, email_domain, read_network
+from fraudstream.rules.lists import Networks, email_domain, read_network
 from fraudstream.rules.masks import COMPARE, OPPOSITE, Masks, Thresholds, all_of, any_of, remembered
 from fraudstream.rules.matching import text_test
 from fraudstream.rules.plan import (
@@ -62,21 +62,20 @@ class Condition:
         self.unknown: Masks | None = None if falsity is None else lambda batch: ~(truth(batch) | falsity(batch))
 
 
-def build(conditions: Iterable[tuple[Truth, bool]], lists: Mapping[str, ListContents]) -> tuple[list[Condition], int]:
+def build(conditions: Iterable[tuple[Truth, bool]]) -> tuple[list[Condition], int]:
     """
     Return the conditions ready to run over one batch, and how many memo slots a batch needs.
 
-    What occurs more than once, in one rule or in several, is computed once per batch.
+    What occurs more than once, in one rule or in several, is computed once per batch. Lists and rates come with the batch.
 
     Args:
         conditions: Each with whether it must also tell false from unknown.
-        lists: What the named lists hold.
     """
     wanted = list(conditions)
-    trial = _Builder(lists, Counter())
+    trial = _Builder(Counter())
     for condition, doubtful in wanted:
         trial.condition(condition, doubtful=doubtful)
-    builder = _Builder(lists, trial.asked)
+    builder = _Builder(trial.asked)
     return [builder.condition(condition, doubtful=doubtful) for condition, doubtful in wanted], builder.slots
 
 
@@ -85,8 +84,7 @@ class _Builder:
     Builds one function per node. ``asked`` counts who wants which node, so that a second run knows what to remember.
     """
 
-    def __init__(self, lists: Mapping[str, ListContents], counts: Counter[tuple[str, Plan]]) -> None:
-        self._lists = lists
+    def __init__(self, counts: Counter[tuple[str, Plan]]) -> None:
         self._counts = counts
         self._built: dict[tuple[str, Plan], Callable[[Batch], Any]] = {}
         self.asked: Counter[tuple[str, Plan]] = Counter()
@@ -134,15 +132,11 @@ class _Builder:
             case TextIn():
                 return self._per_text(node.value, frozenset(node.members).__contains__)
             case TextListed():
-                contents = self._lists[node.name]
-                if contents.plain:
-                    return self._per_text(node.value, contents.entries.__contains__)
-                return self._per_text(node.value, _known_only(contents.contains))
+                return self._listed(node)
             case TextMatches():
                 return self._per_text(node.value, _known_only(text_test(node.op, node.pattern)))
             case InNetworks():
-                networks = self._networks(node)
-                return self._per_text(node.value, _known_only(lambda text: networks.contains(text) is True))
+                return self._in_networks(node, inside=True)
             case Missing():
                 return self._missing(node)
             case Not():
@@ -165,8 +159,7 @@ class _Builder:
                 truth, value = self.truth(node), self.number(node.value)
                 return lambda batch: ~(truth(batch) | np.isnan(value(batch)))
             case InNetworks():
-                networks = self._networks(node)
-                return self._per_text(node.value, _known_only(lambda text: networks.contains(text) is False))
+                return self._in_networks(node, inside=False)
             case TextEquals():
                 truth, left, right = self.truth(node), self.text(node.left), self.text(node.right)
                 return lambda batch: left(batch).known() & right(batch).known() & ~truth(batch)
@@ -226,10 +219,37 @@ class _Builder:
 
         return lambda batch: texts(batch).ask(test)
 
-    def _networks(self, node: InNetworks) -> Networks:
+    def _listed(self, node: TextListed) -> Masks:
+        texts, name = self.text(node.value), node.name
+
+        def listed(batch: Batch) -> Mask:
+            contents, column = batch.lists[name], texts(batch)
+            if contents.plain:
+                return column.ask(contents.exact.__contains__)
+            if contents.timed:
+                return contents.holds(column.rows(), batch.number("timestamp"))
+            return column.spread(contents.holds(column.values))
+
+        return listed
+
+    def _in_networks(self, node: InNetworks, *, inside: bool) -> Masks:
         if node.name:
-            return self._lists[node.name].networks
-        return Networks(network for text in node.networks if (network := read_network(text)))
+            return self._in_list_of_networks(node, inside=inside)
+        networks = Networks(network for text in node.networks if (network := read_network(text)))
+        return self._per_text(node.value, _known_only(lambda text: networks.contains(text) is inside))
+
+    def _in_list_of_networks(self, node: InNetworks, *, inside: bool) -> Masks:
+        texts, name = self.text(node.value), node.name
+
+        def in_networks(batch: Batch) -> Mask:
+            contents, column = batch.lists[name], texts(batch)
+            if contents.timed:
+                found, addresses = contents.in_networks(column.rows(), batch.number("timestamp"))
+            else:
+                found, addresses = map(column.spread, contents.in_networks(column.values))
+            return found if inside else addresses & ~found
+
+        return in_networks
 
     def _missing(self, node: Missing) -> Masks:
         if isinstance(node.operand, TextConstant | TextField | TextCall):

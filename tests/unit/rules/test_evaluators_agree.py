@@ -2,6 +2,7 @@
 The batch evaluator against the row evaluator: conditions, and whole hits with their order and explanation.
 """
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
@@ -63,9 +64,7 @@ def test_the_fuzz_finds_a_planted_disagreement():
     mixed = [
         type(one)(one.rule, one.condition, two.verdict, one.explain) for one, two in zip(rules.ready, other.ready, strict=True)
     ]
-    planted = type(rules)(
-        rules.id, rules.source, rules.rules, rules.features, rules.lists, tuple(mixed), rules.slots, rules.doubtful
-    )
+    planted = replace(rules, ready=tuple(mixed))
 
     assert compare(planted, rows, matrix) != []
 
