@@ -10,6 +10,8 @@ RAW, DECISIONS, FRAUD, DLQ, LABELS = (f"transactions:{kind}" for kind in ("raw",
 UNDELIVERABLE = "alerts:undeliverable"
 #: Which rule set is in force, and the history of the rules; one slot holds them and every body.
 RULES_ACTIVE, RULES_LOG = "rules:{default}:active", "rules:{default}:log"
+#: Which models are in use, the history of that, and what shadows said lately; one slot holds them and every note.
+MODELS_ACTIVE, MODELS_LOG, MODEL_SHADOWS = (f"models:{{default}}:{kind}" for kind in ("active", "log", "shadow_scores"))
 
 #: The groups that must have acknowledged an entry before the janitor may drop it, by stream.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -31,6 +33,13 @@ def rules_body(rule_set: str) -> str:
     Return where the text of a rule set is kept, by its SHA-256.
     """
     return f"rules:{{default}}:body:{rule_set}"
+
+
+def model_note(model: str) -> str:
+    """
+    Return where it is kept what is known of a model, by its SHA-256.
+    """
+    return f"models:{{default}}:note:{model}"
 
 
 class Keys(msgspec.Struct, frozen=True):

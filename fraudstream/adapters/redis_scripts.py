@@ -56,6 +56,7 @@ TOUCH, COMPLETE, OVERDUE = _load("touch"), _load("complete"), _load("overdue")
 CLAIM, LATER, DUE, RENEW, LEAVE, HAND_BACK = (_load(name) for name in ("claim", "later", "due", "renew", "leave", "hand_back"))
 DEAD, TOMBSTONE, SETTLE, TRIM, UNREAD = (_load(name) for name in ("dead", "tombstone", "settle", "trim", "unread"))
 FORGET, LABELS_TOLD = _load("forget"), _load("labels")
+PUSH_MODEL, POINT_MODELS = _load("push_model"), _load("point_models")
 
 
 async def run(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> list[Any]:

@@ -17,6 +17,7 @@ from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
+from fraudstream.adapters.redis_models import RedisModels
 from fraudstream.adapters.redis_outbox import RedisAlertOutbox
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_states import RedisEntityStates
@@ -25,6 +26,8 @@ from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore,
 from fraudstream.app.channels import channels
 from fraudstream.app.connections import address
 from fraudstream.app.loading import Rulebook, build_rule_set, load_rule_set, load_rulebook
+from fraudstream.app.model_registry import load_pushed, open_registry
+from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.app.warm import warm_up
 from fraudstream.fleet.hands import Limits
@@ -37,6 +40,7 @@ from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
 from fraudstream.stages.recorder import Recorder
+from fraudstream.stages.shadow_scoring import Shadows
 from fraudstream.stages.step_in import ABSENT, StepIn
 from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
@@ -75,6 +79,8 @@ class Crew:
         self.workers: list[Worker] = []
         self.reports: list[GroupReport] = []
         self.rule_watch: RuleWatch | None = None
+        self.model_watch: ModelWatch | None = None
+        self.drift_watch: DriftWatch | None = None
 
     async def open(self) -> None:
         """
@@ -91,6 +97,8 @@ class Crew:
             await self._join(group)
         if self.rule_watch is not None:
             await self.rule_watch.start()
+        if self.model_watch is not None:
+            await self.model_watch.start()
 
     async def _join(self, group: str) -> None:
         if group in OTHER_GROUP:
@@ -181,10 +189,23 @@ class Crew:
         return judge
 
     def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
-        model = load_model(locate(self._settings.model_path), rulebook.features.names, feature_set=rulebook.features.id)
-        warm_up(rulebook.features, lambda _, matrix: (model.score(matrix), model.reasons(matrix)))
-        self._metrics.know_model(model.id[:12], model.version, "CPUExecutionProvider")
-        return ModelJudge(model, self._executor, explain_from=rulebook.policy.challenge_from / 2, report=report)
+        features, policy = rulebook.features, rulebook.policy
+        model = load_model(locate(self._settings.model_path), features.names, feature_set=features.id)
+        warm_up(features, lambda _, matrix: (model.score(matrix), model.reasons(matrix)))
+        models = RedisModels(self._commands)
+        beside = self._stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadows"))
+        shadows, self.drift_watch = Shadows(beside, policy, models, report), DriftWatch(report)
+        self._stack.push_async_callback(shadows.close)
+        judge = ModelJudge(
+            model,
+            self._executor,
+            explain_from=policy.challenge_from / 2,
+            report=report,
+            watches=(self.drift_watch, shadows),
+        )
+        load = partial(load_pushed, open_registry(self._settings), features=features)
+        self.model_watch = ModelWatch(models, judge, model, load, report)
+        return judge
 
     def _road(self, judge: Judge, rulebook: Rulebook, stream: RedisTransactionStream, report: GroupReport) -> VerdictRoad:
         return VerdictRoad(

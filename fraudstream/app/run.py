@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 import structlog
 
 from fraudstream.app.crew import Crew
+from fraudstream.app.model_watch import TELL_EVERY_S
 from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
 from fraudstream.settings import Settings
@@ -43,7 +44,7 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
 
 async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
     """
-    Run every consumer, the janitor and the watch over the rules; whichever way they end, all of them drain.
+    Run every consumer, the janitor and the watches over rules and models; whichever way they end, all of them drain.
     """
     ended = asyncio.Event()
     tasks = [asyncio.create_task(worker.run()) for worker in crew.workers]
@@ -52,6 +53,9 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
     chores = [sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])]
     if crew.rule_watch is not None:
         chores.append(sweep_until(ended, crew.rule_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
+    if crew.model_watch is not None and crew.drift_watch is not None:
+        chores.append(sweep_until(ended, crew.model_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
+        chores.append(sweep_until(ended, crew.drift_watch.tell, every_s=TELL_EVERY_S, report=crew.reports[0]))
     beside = [asyncio.create_task(chore) for chore in chores]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)

@@ -12,6 +12,7 @@ Every error, named by what becomes of the delivery that met it.
     │   ├── InvalidSource
     │   └── UnsuitableServer
     ├── RuleSetRefused            the rules in force stay; a person looks again
+    ├── ModelRefused              the models in use stay; a person looks again
     ├── InvalidTransaction        dead-letter, acknowledge; never retried
     ├── InvalidLabel              dead-letter, acknowledge; never retried
     ├── TransientError            leave pending, back off, try again
@@ -66,6 +67,12 @@ class InvalidRule(ConfigurationError):
 class RuleSetRefused(FraudstreamError):
     """
     A change of the rules in force must not be made, or somebody else was faster; nothing is changed.
+    """
+
+
+class ModelRefused(FraudstreamError):
+    """
+    A change of the models in use must not be made, or somebody else was faster; nothing is changed.
     """
 
 

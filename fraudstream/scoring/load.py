@@ -31,10 +31,32 @@ def load_model(path: Path, feature_names: Sequence[str], *, feature_set: str | N
     """
     model_path, manifest_path = _files(path)
     manifest = decode_manifest(_read(manifest_path), manifest_path)
-    model = _read(model_path)
-    _check_bytes(model, manifest, model_path)
-    _check_features(manifest, feature_names, feature_set, model_path)
-    return open_model(model, manifest, path=model_path)
+    return check_model(_read(model_path), manifest, feature_names, feature_set=feature_set, path=model_path)
+
+
+def check_model(
+    model: bytes, manifest: Manifest, feature_names: Sequence[str], *, feature_set: str | None = None, path: Path
+) -> OnnxModel:
+    """
+    Do what ``load_model`` does with bytes that came from elsewhere; ``path`` is what they are called in a refusal.
+
+    Raises:
+        IncompatibleModel: As ``load_model`` does.
+    """
+    _check_bytes(model, manifest, path)
+    _check_features(manifest, feature_names, feature_set, path)
+    return open_model(model, manifest, path=path)
+
+
+def read_model(path: Path) -> tuple[bytes, bytes]:
+    """
+    Return the bytes of model and manifest as they stand in a folder (or beside an ``.onnx`` file), unchecked.
+
+    Raises:
+        IncompatibleModel: One of them cannot be read.
+    """
+    model_path, manifest_path = _files(path)
+    return _read(model_path), _read(manifest_path)
 
 
 def open_model(model: bytes, manifest: Manifest, *, path: Path = Path("the model")) -> OnnxModel:

@@ -149,7 +149,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         bool, _says("Whether a rule that fires far above its guard is put in shadow by itself; equal in all workers.")
     ] = False
     actor: Annotated[
-        str | None, _says("Who changes rules, for their history; the user of the machine when not set.", max_length=128)
+        str | None, _says("Who changes rules or models, for their history; the machine's user when not set.", max_length=128)
     ] = None
     model_path: Annotated[
         Path,
@@ -159,6 +159,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             plain="ML_MODEL_PATH",
         ),
     ] = Path("models/fraud.onnx")
+    model_registry: Annotated[
+        str,
+        _says(
+            "Folder of the models that were pushed, the same for all workers that score: a path, or a URL such as"
+            " s3://bucket/models.",
+            min_length=1,
+        ),
+    ] = "model-registry"
     policy_path: Annotated[
         Path | None, _says("Decision policy: bands, amounts, fallbacks; the built-in one when not set.", variable="POLICY")
     ] = None

@@ -22,6 +22,8 @@ EVENT_OUTCOMES = ("scored", "invalid", "duplicate", "failed", "dead_lettered")
 DEAD_LETTER_REASONS = (
     "decode_error", "schema_invalid", "card_number", "too_large", "max_retries", "sink_rejected", "model_error", "trimmed",
 )  # fmt: skip
+MODEL_ROLES = ("champion", "canary", "shadow")
+SHADOW_RESULTS = ("same", "milder", "harsher", "missed")
 WORKER_STATES = ("starting", "running", "draining", "stopped")
 #: Steps of a batch, and the group that takes each; the first four are taken by both deciding groups.
 STAGES: Mapping[str, Collection[str]] = {

@@ -29,6 +29,7 @@ from fraudstream.telemetry.labels import (
     NOTIFICATION_CHANNELS,
     PAYMENT_CHANNELS,
     SCORE_BUCKETS,
+    SHADOW_RESULTS,
     SINK_BUCKETS_S,
     STAGE_BUCKETS_S,
     STAGES,
@@ -142,18 +143,25 @@ class Metrics:
             self.rule_hits_total.labels(rule_id, action)
             self.rule_errors_total.labels(rule_id)
 
-    def know_model(self, model: str, version: str, provider: str) -> None:
+    def know_models(self, models: Iterable[tuple[str, str, str]], provider: str) -> None:
         """
-        Start the series of a model; only it is shown as loaded from now on.
+        Start the series of the models in use; only they are shown as loaded from now on.
 
         Args:
-            model: First 12 hex digits of its SHA-256.
-            version: As its manifest says.
-            provider: What executes it.
+            models: First 12 hex digits of the SHA-256 of each, its version, and its role, one of ``MODEL_ROLES``.
+            provider: What executes them.
         """
         self.model_info.clear()
-        self.model_info.labels(model, version, provider).set(1)
-        self._score_of(model)
+        self.model_score_psi.clear()
+        self.model_feature_psi.clear()
+        for model, version, role in models:
+            self.model_info.labels(model, version, provider, role).set(1)
+            if role == "shadow":
+                self.shadow_score_ratio.labels(model)
+                for result in SHADOW_RESULTS:
+                    self.shadow_rows_total.labels(model, result)
+            else:
+                self._score_of(model)
 
     def know_sink(self, sink: str, tables: Iterable[str]) -> None:
         """
@@ -352,7 +360,40 @@ class Metrics:
         )
         self._scores: dict[str, Histogram] = {}
         self.model_info = new.gauge(
-            "model_info", "1, with the loaded model; worry when workers differ for long.", ("model", "version", "provider")
+            "model_info",
+            "1, with a loaded model and its role (champion, canary, shadow); worry when workers differ for long.",
+            ("model", "version", "provider", "role"),
+        )
+        self.model_swaps_total = new.counter("model_swaps_total", "Times that other models were taken over while working.")
+        self.model_apply_failures_total = new.counter(
+            "model_apply_failures_total",
+            "Times that the wanted models could not be taken over and the old ones stayed in use; worry above 0.",
+        )
+        self.model_swap_stall_seconds = new.gauge(
+            "model_swap_stall_seconds",
+            "Longest that the worker's loop was held up while it took models over last; worry above 0.05.",
+        )
+        self.model_score_psi = new.gauge(
+            "model_score_psi",
+            "Population stability index of the scores of the last hour against training; from 0.1 on look, from 0.25 act.",
+            ("model",),
+        )
+        self.model_feature_psi = new.gauge(
+            "model_feature_psi",
+            "The same for each feature of a model; one above 0.25 names what moved: the payments, or a producer's mistake.",
+            ("model", "feature"),
+        )
+        self.shadow_score_ratio = new.histogram(
+            "shadow_score_ratio",
+            "Fraud probability as a shadow gave it, which decides nothing; compare with model_score_ratio.",
+            ("model",),
+            (),
+            SCORE_BUCKETS,
+        )
+        self.shadow_rows_total = new.counter(
+            "shadow_rows_total",
+            "Rows by how a shadow would have ended them, by the bands alone; missed ones it did not score.",
+            ("model", "result"),
         )
 
     def _declare_sinks(self, new: Declarer) -> None:

@@ -188,6 +188,59 @@ class GroupReport:
         self._metrics.ruleset_apply_failures_total.inc()
         self._log.error("rule_set_refused", rule_set=version, error=error)
 
+    def models_applied(self, models: Sequence[tuple[str, str, str]], stall_s: float | None) -> None:
+        """
+        Models are in use from now on: id, version and role of each.
+
+        Args:
+            models: The champion first.
+            stall_s: Longest that the loop was held up meanwhile; None at start-up, when nobody waited.
+        """
+        self._metrics.know_models([(model[:12], version, role) for model, version, role in models], "CPUExecutionProvider")
+        if stall_s is not None:
+            self._metrics.model_swaps_total.inc()
+            self._metrics.model_swap_stall_seconds.set(stall_s)
+        self._log.info(
+            "models_applied",
+            models=[f"{role} {version} {model[:12]}" for model, version, role in models],
+            stall_s=None if stall_s is None else round(stall_s, 4),
+        )
+
+    def models_refused(self, models: Sequence[str], error: str) -> None:
+        """
+        The wanted models could not be taken over; those before stay in use.
+        """
+        self._metrics.model_apply_failures_total.inc()
+        self._log.error("models_refused", models=[model[:12] for model in models], error=error)
+
+    def shadow_scored(self, model: str, scores: Sequence[float], *, same: int, milder: int, harsher: int) -> None:
+        """
+        A shadow scored rows; so many would have ended as they did, milder, or harsher.
+        """
+        observe = self._metrics.shadow_score_ratio.labels(model[:12]).observe
+        for score in scores:
+            observe(score)
+        for result, rows in (("same", same), ("milder", milder), ("harsher", harsher)):
+            self._metrics.shadow_rows_total.labels(model[:12], result).inc(rows)
+
+    def shadow_missed(self, model: str, rows: int, error: str) -> None:
+        """
+        Rows that a shadow did not score: it failed, or was too slow.
+        """
+        self._metrics.shadow_rows_total.labels(model[:12], "missed").inc(rows)
+        if error:
+            self._log.warning("shadow_failed", model=model[:12], rows=rows, error=error)
+
+    def drifted(self, model: str, moved: Mapping[str, float]) -> None:
+        """
+        So far each feature moved from the training of a model, and under the empty name its score.
+        """
+        for name, value in moved.items():
+            if name:
+                self._metrics.model_feature_psi.labels(model[:12], name).set(value)
+            else:
+                self._metrics.model_score_psi.labels(model[:12]).set(value)
+
     def fell_back(self, reason: str, error: str, transactions: int) -> None:
         """
         A verdict was replaced by no opinion.

@@ -46,7 +46,19 @@ def test_every_metric_says_what_it_means_in_a_sentence():
 
 
 def test_names_follow_the_conventions():
-    units = ("_total", "_seconds", "_entries", "_bytes", "_ratio", "_info", "_events", "_consumers", "_unknown", "_state")
+    units = (
+        "_total",
+        "_seconds",
+        "_entries",
+        "_bytes",
+        "_ratio",
+        "_info",
+        "_events",
+        "_consumers",
+        "_unknown",
+        "_state",
+        "_psi",
+    )
 
     for described in Metrics().catalogue():
         assert described.name.startswith("fraudstream_")
@@ -57,8 +69,8 @@ def test_names_follow_the_conventions():
 @pytest.mark.parametrize("name", sorted({label for row in Metrics().catalogue() for label in row.labels}))
 def test_no_label_could_hold_an_id_of_a_person_or_payment(name: str):
     assert name in {
-        "action", "channel", "group", "label", "model", "outcome", "provider", "python", "reason", "result", "revision",
-        "rule_id", "severity", "sink", "stage", "state", "stream", "table", "version",
+        "action", "channel", "feature", "group", "label", "model", "outcome", "provider", "python", "reason", "result", "revision",
+        "role", "rule_id", "severity", "sink", "stage", "state", "stream", "table", "version",
     }  # fmt: skip
 
 
@@ -204,10 +216,10 @@ def test_a_new_rule_set_replaces_the_version_and_opens_its_rules_at_zero():
 def test_a_loaded_model_and_a_sink_open_their_series():
     metrics = Metrics()
 
-    metrics.know_model("fraud", "1", "CPUExecutionProvider")
+    metrics.know_models([("fraud", "1", "champion")], "CPUExecutionProvider")
     metrics.know_sink("postgres", ["approved_transactions"])
 
-    assert value(metrics, "model_info", model="fraud", version="1", provider="CPUExecutionProvider") == 1
+    assert value(metrics, "model_info", model="fraud", version="1", provider="CPUExecutionProvider", role="champion") == 1
     assert value(metrics, "model_score_ratio_count", model="fraud") == 0
     assert value(metrics, "sink_writes_total", sink="postgres", outcome="failed") == 0
     assert value(metrics, "sink_rows_total", sink="postgres", table="approved_transactions") == 0
@@ -216,7 +228,7 @@ def test_a_loaded_model_and_a_sink_open_their_series():
 def test_a_worker_stays_under_a_thousand_series():
     metrics = Metrics(groups=["fraud-check", "ml-scoring"], monitor=False)
     metrics.know_rules("a" * 64, [(f"R{number:03}", "block") for number in range(100)])
-    metrics.know_model("fraud", "1", "CPUExecutionProvider")
+    metrics.know_models([("fraud", "1", "champion")], "CPUExecutionProvider")
 
     samples = sum(len(family.samples) for family in metrics.registry.collect())
 
