@@ -15,7 +15,7 @@ from fraudstream.cli.demo import demo
 from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
 from fraudstream.cli.features import features_app
-from fraudstream.cli.model import model_app
+from fraudstream.cli.models import model_app
 from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
 from fraudstream.cli.rule_sets import rules_app

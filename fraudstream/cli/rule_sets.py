@@ -256,7 +256,7 @@ def history_command(
         data = {"in_force": msgspec.to_builtins(pointer), "history": msgspec.to_builtins(last)}
         print_json("fraudstream.rules_history/1", data)
         return
-    rows = [(_moment(one.at_ms), one.kind, _short(one.rule_set), one.actor, one.reason) for one in last]
+    rows = [(moment(one.at_ms), one.kind, _short(one.rule_set), one.actor, one.reason) for one in last]
     typer.echo(columns(("when", "what", "set", "who", "why"), rows))
     typer.echo(f"in force: {_short(pointer.rule_set)}, change {pointer.seq}")
 
@@ -281,5 +281,8 @@ def _short(rule_set: str) -> str:
     return rule_set[:12] or "the file of the settings"
 
 
-def _moment(at_ms: int) -> str:
+def moment(at_ms: int) -> str:
+    """
+    Return milliseconds since 1970 as people read them, UTC.
+    """
     return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
