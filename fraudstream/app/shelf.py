@@ -10,6 +10,7 @@ from typing import TypeVar
 import msgspec
 
 from fraudstream.app.loading import load_rule_set, load_rulebook
+from fraudstream.app.model_registry import open_registry
 from fraudstream.decision.policy import DecisionPolicy
 from fraudstream.domain.errors import ConfigurationError
 from fraudstream.features.definitions import FeatureSet
@@ -17,7 +18,8 @@ from fraudstream.features.load import load_features
 from fraudstream.rules.lists import ListContents, read_list
 from fraudstream.rules.load import canonical, load_rules
 from fraudstream.rules.ruleset import RuleSet
-from fraudstream.scoring.load import load_manifest, load_model
+from fraudstream.scoring.load import check_model, load_manifest, load_model
+from fraudstream.scoring.manifest import MODEL_FILE, decode_manifest
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.settings import Settings, locate
 
@@ -36,7 +38,7 @@ class Found(msgspec.Struct, frozen=True):
 
 class Shelf:
     """
-    The current files, and folders in which older ones were kept; each is read once.
+    The current files, the registry of models, and folders in which older ones were kept; each is read once.
 
     Args:
         settings: Name the current files.
@@ -54,6 +56,7 @@ class Shelf:
         self._rules_path = locate(settings.rules_path)
         self._model_path = locate(settings.model_path)
         self._lists_path = locate(settings.lists_path)
+        self._registry = open_registry(settings)
         self._settings = settings
         self._archives = archives
         self._rules: dict[tuple[str, str, tuple[tuple[str, str], ...]], Found | None] = {}
@@ -159,14 +162,34 @@ class Shelf:
     def _find_model(self, model: str, features: FeatureSet) -> Found | None:
         paths = [self._model_path, *self._archived("*.onnx")]
         exact = [path for path in paths if _manifest_sha(path) == model]
-        for path in (*exact, self._model_path):
-            loaded = _or_none(path, lambda one: load_model(one, features.names, feature_set=features.id))
-            if loaded is not None:
-                return Found(loaded, path, loaded.id == model)
-        return None
+        for path in exact:
+            if (loaded := _loaded(path, features)) is not None:
+                return Found(loaded, path, exact=True)
+        if (loaded := self._pushed(model, features)) is not None:
+            return Found(loaded, Path(self._registry.place), exact=True)
+        current = _loaded(self._model_path, features)
+        return None if current is None else Found(current, self._model_path, exact=False)
+
+    def _pushed(self, model: str, features: FeatureSet) -> OnnxModel | None:
+        """
+        Return a model of the registry; the hash of its bytes is what it was asked for by, so no pointer needs to know it.
+        """
+        place = Path(self._registry.place) / model
+        try:
+            raw, manifest = self._registry.read(model)
+            loaded = check_model(
+                raw, decode_manifest(manifest, place), features.names, feature_set=features.id, path=place / MODEL_FILE
+            )
+        except ConfigurationError:
+            return None
+        return loaded if loaded.id == model else None
 
     def _archived(self, pattern: str) -> Iterator[Path]:
         return (path for folder in self._archives for path in sorted(folder.rglob(pattern)))
+
+
+def _loaded(path: Path, features: FeatureSet) -> OnnxModel | None:
+    return _or_none(path, lambda one: load_model(one, features.names, feature_set=features.id))
 
 
 def _or_none(path: Path, read: Callable[[Path], _T]) -> _T | None:

@@ -9,6 +9,7 @@ import numpy as np
 import xgboost
 from numpy.typing import NDArray
 
+from fraudstream.features.definitions import FeatureSet
 from fraudstream.scoring.manifest import (
     MANIFEST_FILE,
     MODEL_FILE,
@@ -20,6 +21,7 @@ from fraudstream.scoring.manifest import (
     encode_manifest,
     sha256_hex,
 )
+from fraudstream.scoring.reference import reference_of
 from fraudstream.training.export import export
 
 FEATURES = ("amount", "card_count_1h", "card_seconds_since_last", "merchant_count_24h", "device_distinct_card_24h", "hour")
@@ -97,4 +99,19 @@ def a_model_folder(folder: Path, *, trees: int = 30, depth: int = 4) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / MODEL_FILE).write_bytes(model)
     (folder / MANIFEST_FILE).write_bytes(encode_manifest(a_manifest(model)))
+    return folder
+
+
+def a_rival(folder: Path, features: FeatureSet, *, version: str = "rival-1", seed: int = 11, trees: int = 20) -> Path:
+    """
+    Write a model of other trees for a feature set, trained on numbers by chance; return its folder.
+    """
+    matrix = a_matrix(1000, columns=len(features.names), seed=seed)
+    model = export(a_booster(matrix, trees=trees, depth=3), CALIBRATION)
+    names = features.names
+    reference = reference_of(names, matrix, np.random.default_rng(seed).random(1000).astype(np.float32))
+    manifest = a_manifest(model, names, version=version, feature_set=features.id, reference=reference)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MODEL_FILE).write_bytes(model)
+    (folder / MANIFEST_FILE).write_bytes(encode_manifest(manifest))
     return folder
