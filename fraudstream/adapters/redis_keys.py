@@ -8,8 +8,14 @@ import msgspec
 
 RAW, DECISIONS, FRAUD, DLQ, LABELS = (f"transactions:{kind}" for kind in ("raw", "decisions", "fraud", "dlq", "labels"))
 UNDELIVERABLE = "alerts:undeliverable"
+#: What was told, answered and snoozed, until it is on record in the database.
+JOURNAL = "alerts:journal"
 #: Which rule set is in force, and the history of the rules; one slot holds them and every body.
 RULES_ACTIVE, RULES_LOG = "rules:{default}:active", "rules:{default}:log"
+#: What each worker works by, and how often a rule may fire after its backtest; see ``redis_rules``.
+RULES_APPLIED, RULES_EXPECTED = "rules:{default}:applied", "rules:{default}:expected"
+#: Which version of each list is in force, and the history of the lists; one slot holds them and every body.
+LISTS_ACTIVE, LISTS_LOG = "lists:{default}:active", "lists:{default}:log"
 #: Which models are in use, the history of that, and what shadows said lately; one slot holds them and every note.
 MODELS_ACTIVE, MODELS_LOG, MODEL_SHADOWS = (f"models:{{default}}:{kind}" for kind in ("active", "log", "shadow_scores"))
 
@@ -40,6 +46,13 @@ def model_note(model: str) -> str:
     Return where it is kept what is known of a model, by its SHA-256.
     """
     return f"models:{{default}}:note:{model}"
+
+
+def lists_key(kind: str, rest: str) -> str:
+    """
+    Return where something of the lists is kept: ``body`` and ``upload`` by version, ``hits`` and ``last`` by name.
+    """
+    return f"lists:{{default}}:{kind}:{rest}"
 
 
 class Keys(msgspec.Struct, frozen=True):
@@ -94,8 +107,50 @@ class Keys(msgspec.Struct, frozen=True):
         """
         return self._key("dead", f"{stream}:{part}")
 
-    def alert(self, transaction_id: str) -> str:
+    def alert_of(self, transaction_id: str) -> str:
         """
-        Which channels are settled for a flagged transaction.
+        The alert group that a flagged transaction is in.
         """
-        return self._key("alert", transaction_id)
+        return self._key("alertof", transaction_id)
+
+    def alert_open(self, key: str) -> str:
+        """
+        The newest alert group of a family and entity.
+        """
+        return self._key("alertopen", key)
+
+    def alert_group(self, alert_id: str) -> str:
+        """
+        One alert group, or one digest.
+        """
+        return self._key("alertgroup", alert_id)
+
+    def alert_members(self, alert_id: str) -> str:
+        """
+        The payments of a group, or those that a digest tells of, in order.
+        """
+        return self._key("alertmembers", alert_id)
+
+    def alert_due(self, channel: str) -> str:
+        """
+        Groups that a channel is to be told of, and when.
+        """
+        return self._key("alertdue", channel)
+
+    def alert_desk(self, channel: str) -> str:
+        """
+        Who leads a channel, and whether there is a storm on it.
+        """
+        return self._key("alertdesk", channel)
+
+    def alert_digests(self, channel: str) -> str:
+        """
+        The open digests of a channel, by reason.
+        """
+        return self._key("alertdigests", channel)
+
+    def alerts(self, kind: str) -> str:
+        """
+        What there is one of: ``opened``, ``recent``, ``snoozes``.
+        """
+        return self._key("alerts", kind)

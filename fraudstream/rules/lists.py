@@ -167,13 +167,22 @@ class ListContents:
         """
         Say which values are addresses in an entry that is a network or a lone address, and which are addresses at all.
         """
-        times = None if at_ms is None or not self.timed else at_ms.tolist()
-        found: list[str | None] = [None] * len(values)
-        known = [(place, value) for place, value in enumerate(values) if value is not None]
-        addresses = self._match_networks(found, known, times, lone=True)
+        found, addresses = self._in_networks(values, at_ms)
         are = np.zeros(len(values), np.bool_)
         are[addresses] = True
         return np.array([entry is not None for entry in found], np.bool_), are
+
+    def network_matches(self, values: Sequence[str | None], at_ms: Times | None = None) -> list[str | None]:
+        """
+        Return the entry whose network each address lies in, None where there is none; see ``in_networks``.
+        """
+        return self._in_networks(values, at_ms)[0]
+
+    def _in_networks(self, values: Sequence[str | None], at_ms: Times | None) -> tuple[list[str | None], list[int]]:
+        times = None if at_ms is None or not self.timed else at_ms.tolist()
+        found: list[str | None] = [None] * len(values)
+        known = [(place, value) for place, value in enumerate(values) if value is not None]
+        return found, self._match_networks(found, known, times, lone=True)
 
     def _match_keys(self, found: list[str | None], asked: list[tuple[int, bytes]], times: list[float] | None) -> None:
         keys = [key for _, key in asked]

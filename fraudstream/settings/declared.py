@@ -142,6 +142,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lists_path: Annotated[Path, _says("Folder of the lists that rules refer to, one file each.", variable="LISTS")] = Path(
         "models/lists"
     )
+    rates_path: Annotated[
+        Path | None, _says("Table of exchange rates for amounts in rules; one of the fleet's wins.", variable="RATES")
+    ] = None
     rules_four_eyes: Annotated[
         bool, _says("Whether rules that block payments must be activated by somebody else than who pushed them.")
     ] = False

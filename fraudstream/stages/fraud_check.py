@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fraudstream.domain.evidence import Fallback, RulesVerdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.guard import Guards, Trip
+from fraudstream.rules.list_hits import ListHits
 from fraudstream.rules.ruleset import RuleSet, count_errors
 from fraudstream.stages.ports import VerdictReport
 
@@ -26,6 +27,7 @@ class RulesJudge:
         self._rule_set = rule_set
         self._guards = Guards(rule_set)
         self._report = report
+        self.list_hits = ListHits()
         self._last: tuple[Sequence[Transaction], NDArray[np.float32]] | None = None
 
     @property
@@ -37,10 +39,11 @@ class RulesJudge:
 
     def use(self, rule_set: RuleSet) -> None:
         """
-        Judge by another rule set from the next batch on.
+        Judge by another rule set from the next batch on; the same rules over other lists go on being watched by their guards.
         """
+        if rule_set.id != self._rule_set.id:
+            self._guards = Guards(rule_set)
         self._rule_set = rule_set
-        self._guards = Guards(rule_set)
 
     def tripped(self) -> list[Trip]:
         """
@@ -63,6 +66,7 @@ class RulesJudge:
         lists = dict(rule_set.lists)
         rows = rule_set.evaluate(transactions, matrix)
         self._guards.count(rows)
+        self.list_hits.count(rule_set, transactions, rows)
         self._report.rules_failed(count_errors(rows))
         return [RulesVerdict(rule_set=rule_set.id, lists=lists, hits=row.hits, shadow_hits=row.shadow_hits) for row in rows]
 
