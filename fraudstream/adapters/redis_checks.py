@@ -30,6 +30,9 @@ async def check_server(client: Redis, *, allow_no_persistence: bool, partitioned
         if isinstance(exc.__cause__, AuthenticationError):
             raise UnsuitableServer(f"Redis refuses us: {exc.__cause__}; put user and password into REDIS_URL") from None
         raise
+    if facts.get("loading") == "1":
+        # While it reads its files back a server says that the append-only file is off: to believe that would be to give up.
+        raise StreamUnavailable("the server is still loading its data")
     problems = server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=partitioned)
     shown = " ".join(server_version(facts))
     if problems:
