@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     **{room: {"domain"} for room in PURE},
     "settings": {"domain"},
     "telemetry": {"domain"},
+    "dashboards": {"domain", "telemetry"},
     "fleet": {"domain", "telemetry"},
     "stages": {"domain", "fleet", "telemetry"} | PURE,
     "producers": {"domain", "fleet", "telemetry"} | PURE,
@@ -25,7 +26,8 @@ ALLOWED: dict[str, set[str]] = {
     "adapters": {"domain", "fleet", "telemetry"} | PURE | ROADS,
 }
 ALLOWED["app"] = {*ALLOWED, "settings", "local"}
-ALLOWED["cli"] = {*ALLOWED, "app"}
+ALLOWED["chaos"] = {*ALLOWED}
+ALLOWED["cli"] = {*ALLOWED}
 ALLOWED["__main__"] = {"cli"}
 
 #: Where each package of others may be named; one that stands nowhere here may be named nowhere.
@@ -37,6 +39,7 @@ VENDORS: dict[str, set[str]] = {
     "orjson": {"telemetry"},
     "prometheus_client": {"telemetry"},
     "onnxruntime": {"scoring"},
+    **{name: {"dashboards"} for name in ("grafana_foundation_sdk", "promql_parser", "yaml")},
     "pyarrow": {"producers", "training", "adapters"},
     "typer": {"cli"},
     "rich": {"cli", "adapters"},

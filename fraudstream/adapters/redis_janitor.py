@@ -10,7 +10,7 @@ from fraudstream.adapters.redis_scripts import FORGET, TRIM, Call, run
 from fraudstream.adapters.redis_stream import plain
 
 #: How long a consumer has been silent, in milliseconds, before it is forgotten; one that wakes up is made again by its read.
-_SILENCE_MS = 60_000
+SILENCE_MS = 60_000
 #: Most consumers of a group that one sweep forgets.
 _FORGOTTEN = 100
 
@@ -19,15 +19,16 @@ class RedisJanitor:
     """
     Trim by MINID below what each group of the allow-list has acknowledged; a stream with a group missing is left alone.
 
-    Also forget the consumers of processes that were killed: every start has a name of its own.
+    Also forget the consumers of processes that were killed: every start has a name of its own. Who has been silent for
+    ``silence_ms`` is taken for gone.
     """
 
-    def __init__(self, client: Redis, keys: Keys) -> None:
+    def __init__(self, client: Redis, keys: Keys, *, silence_ms: int = SILENCE_MS) -> None:
         self._client = plain(client)
         streams = {keys.stream(stream): groups for stream, groups in GROUPS.items()}
         self._trims = [Call(TRIM, (stream,), groups) for stream, groups in streams.items()]
         self._forgets = [
-            Call(FORGET, (stream, keys.heartbeat(group, stream)), (group, _SILENCE_MS, _FORGOTTEN))
+            Call(FORGET, (stream, keys.heartbeat(group, stream)), (group, silence_ms, _FORGOTTEN))
             for stream, groups in streams.items()
             for group in groups
         ]

@@ -9,6 +9,7 @@ import typer
 from fraudstream import __version__
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli.bench import bench_app
+from fraudstream.cli.chaos import chaos
 from fraudstream.cli.db import db_app
 from fraudstream.cli.decisions import decisions_app
 from fraudstream.cli.demo import demo
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(train)
+app.command()(chaos)
 for command in (status, lag, streams, pending, workers, doctor):
     app.command()(command)
 app.add_typer(bench_app, name="bench")

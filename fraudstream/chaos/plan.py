@@ -1,0 +1,135 @@
+"""
+What a run does and in which order: a profile says how much, the seed says when and to whom.
+"""
+
+import random
+from collections.abc import Iterator
+
+import msgspec
+
+#: Kinds of trouble on a connection, as the proxy knows them.
+CONNECTION_KINDS = ("cut", "reply_lost", "delay", "half_open")
+#: Where a worker is stopped (SIGSTOP) with work in its hands, so that it wakes up as a zombie.
+STOP_POINTS = ("touched", "judged", "computed", "recording", "recorded", "sending")
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How much of everything. A beat is a burst of payments and the faults that hit it.
+
+    ``kills_poison``, ``raises`` and ``undecodable`` are the three kinds of poison; ``crash_hits`` is how often every labelled
+    place is hit at the least; ``stops`` are SIGSTOPs longer than the claim time; ``model_stops`` are times in which nobody
+    scores. In the first ``whole`` share of the beats the decision deadline is off, so that every poison ends as a letter.
+    """
+
+    transactions: int
+    beats: int
+    beat_s: float = 1.0
+    groups: tuple[str, ...] = ("fraud-check",) * 3 + ("ml-scoring",) * 3 + ("recorder",) * 2 + ("alerter", "labels")
+    whole: float = 0.7
+    sigkill: int = 0
+    crash_hits: int = 0
+    stops: int = 0
+    connection: int = 0
+    commit_lost: int = 0
+    redis_kill: int = 0
+    flushall: int = 0
+    promotion: int = 0
+    oom: int = 0
+    postgres_stop: int = 0
+    sigterm: int = 0
+    model_stops: int = 0
+    rule_changes: int = 0
+    undecodable: int = 0
+    raises: int = 0
+    kills_poison: int = 0
+
+
+PROFILES = {
+    "slice": Profile(
+        transactions=2_500, beats=14, groups=("fraud-check", "fraud-check", "ml-scoring", "ml-scoring", "recorder", "alerter", "labels"),
+        sigkill=12, stops=2, connection=8, redis_kill=1, postgres_stop=1, sigterm=1, rule_changes=1,
+        undecodable=2, raises=2, kills_poison=1,
+    ),
+    "commit": Profile(
+        transactions=20_000, beats=100, sigkill=110, crash_hits=3, stops=24, connection=60, commit_lost=3, redis_kill=2,
+        flushall=1, promotion=1, oom=1, postgres_stop=1, sigterm=5, model_stops=1, rule_changes=3,
+        undecodable=10, raises=10, kills_poison=5,
+    ),
+    "full": Profile(
+        transactions=250_000, beats=1_000, sigkill=1_050, crash_hits=25, stops=220, connection=520, commit_lost=25, redis_kill=20,
+        flushall=3, promotion=10, oom=3, postgres_stop=10, sigterm=50, model_stops=10, rule_changes=30,
+        undecodable=100, raises=100, kills_poison=50,
+    ),
+}  # fmt: skip
+
+
+class Fault(msgspec.Struct, frozen=True):
+    """
+    One fault of a beat: its name, a detail (kind of connection trouble, place to stop at), and seconds after the burst.
+    """
+
+    name: str
+    detail: str = ""
+    after_s: float = 0.0
+
+
+#: Faults that are waited for, one in a beat: they take a server away, or the whole group.
+HEAVY = ("redis_kill", "flushall", "promotion", "oom", "postgres_stop", "model_stop")
+
+
+def beats(profile: Profile, seed: int) -> list[list[Fault]]:
+    """
+    Return the faults of every beat; the same profile and seed give the same ones.
+    """
+    rng = random.Random(f"plan {seed}")  # noqa: S311 a replay needs the same
+    found: list[list[Fault]] = [[] for _ in range(profile.beats)]
+    for place, fault in _light(profile, rng):
+        found[place].append(fault)
+    heavy = [Fault(name) for name, count in _heavy(profile) for _ in range(count)]
+    rng.shuffle(heavy)
+    first_stop = profile.beats * profile.whole
+    for place, fault in zip(_spread(len(heavy), profile.beats, rng), heavy, strict=True):
+        if fault.name == "model_stop" and place < first_stop:
+            place = rng.randrange(int(first_stop) + 1, profile.beats - 1)  # noqa: PLW2901 with the deadline on only
+        found[place].append(fault)
+    return [sorted(each, key=lambda fault: fault.name in HEAVY) for each in found]
+
+
+def _heavy(profile: Profile) -> Iterator[tuple[str, int]]:
+    yield "redis_kill", profile.redis_kill
+    yield "flushall", profile.flushall
+    yield "promotion", profile.promotion
+    yield "oom", profile.oom
+    yield "postgres_stop", profile.postgres_stop
+    yield "model_stop", profile.model_stops
+
+
+def _spread(count: int, length: int, rng: random.Random) -> list[int]:
+    """
+    Return places that are spread evenly, each moved a little.
+    """
+    step = length / (count + 1)
+    return [min(length - 1, max(1, round(step * (n + 1) + rng.uniform(-step / 3, step / 3)))) for n in range(count)]
+
+
+def _light(profile: Profile, rng: random.Random) -> Iterator[tuple[int, Fault]]:
+    def anywhere() -> int:
+        return rng.randrange(profile.beats)
+
+    def soon() -> float:
+        return rng.uniform(0.0, 0.08)
+
+    for _ in range(profile.sigkill):
+        yield anywhere(), Fault("sigkill", after_s=soon())
+    for n in range(profile.stops):
+        yield anywhere(), Fault("sigstop", "" if n % 4 == 0 else STOP_POINTS[n % len(STOP_POINTS)], soon())
+    for n in range(profile.connection):
+        kind = "half_open" if n % 12 == 11 else CONNECTION_KINDS[n % 3]
+        yield anywhere(), Fault("connection", kind, soon())
+    for _ in range(profile.commit_lost):
+        yield anywhere(), Fault("connection", "commit_lost", 0.0)
+    for _ in range(profile.sigterm):
+        yield anywhere(), Fault("sigterm", after_s=soon())
+    for _ in range(profile.rule_changes):
+        yield anywhere(), Fault("rules")

@@ -1,0 +1,324 @@
+"""
+One run from the first server to the report.
+"""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+from fraudstream.adapters.postgres_books import recorded
+from fraudstream.adapters.redis_books import consumers, letters, ownerless, values
+from fraudstream.adapters.redis_janitor import RedisJanitor
+from fraudstream.adapters.redis_keys import Keys
+from fraudstream.app.demo import Progress
+from fraudstream.chaos.books import Evidence, Findings, audit
+from fraudstream.chaos.plan import HEAVY, Profile, beats
+from fraudstream.chaos.stage import DEADLINE_MS, Stage
+from fraudstream.chaos.traffic import Item, Poison, traffic
+from fraudstream.chaos.worker import Trap
+from fraudstream.features.load import load_features
+from fraudstream.fleet.crash import POINTS
+from fraudstream.settings import Settings, locate
+
+#: Longest wait for the fleet to finish what it was given, in seconds.
+_FINISH_S = 90.0
+#: Most beats that are added to either half of a run because a labelled place was not passed often enough.
+_ENCORES = 40
+#: Share of payments that are kept for those.
+_SPARE = 0.2
+#: Labelled places that only few groups pass; the others are passed by both deciding groups.
+_GROUPS_OF = {
+    **dict.fromkeys(("recording", "inserted", "recorded"), ("recorder",)),
+    **dict.fromkeys(("sending", "sent", "settled"), ("alerter",)),
+    "labelled": ("labels",),
+    "acknowledged": ("recorder", "labels"),
+    "claimed": ("fraud-check", "ml-scoring", "recorder"),
+}
+_DECIDING = ("fraud-check", "ml-scoring")
+#: Places that are passed seldom: everybody who may pass is told to die there.
+_SELDOM = frozenset(("given_up", "later", "buried", "claimed", "overdue", "stepped_in", "labelled", "joining"))
+#: Places that are passed only with the decision deadline on, and only with it off.
+_ONLY_WITH, _ONLY_WITHOUT = frozenset(("overdue", "stepped_in")), frozenset(("given_up", "later"))
+
+
+class ChaosPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What to run: a profile, a seed, perhaps a negative control or another server's program.
+    """
+
+    name: str
+    profile: Profile
+    seed: int
+    control: str = ""
+    binary: str | None = None
+    inherited: dict[str, str] = {}
+
+
+class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The account of a run. ``passed`` needs everything that must be nothing to be nothing, and every fault as often as planned.
+    """
+
+    profile: str
+    seed: int
+    server: str
+    control: str
+    transactions: int
+    duplicates: int
+    faults: dict[str, int]
+    connection_faults: dict[str, int]
+    crash_points: dict[str, int]
+    fenced: int
+    lost: int
+    doubled: int
+    counter_errors: int
+    counters_checked: int
+    vector_errors: int
+    vectors_checked: int
+    dead_letter_innocents: int
+    dead_letter_missing: int
+    dead_letter_doubled: int
+    dead_letters: int
+    pending: int
+    consumers_left: int
+    keys_left: int
+    alerts_missing: int
+    alerts_doubled: int
+    flagged: int
+    degraded: int
+    late_without_model: int
+    labels_lost: int
+    entries_lost_in_promotions: int
+    drained_under_oom: bool
+    unexpected_ends: int
+    refused_appends: int
+    seconds: float
+    passed: bool
+    problems: list[str]
+
+
+async def run_chaos(plan: ChaosPlan, progress: Progress) -> ChaosReport:
+    """
+    Run a profile and keep its books.
+
+    Raises:
+        ConfigurationError: A server or worker did not start.
+    """
+    run = _Run(plan, progress)
+    return await run.run()
+
+
+class _Run:
+    def __init__(self, plan: ChaosPlan, progress: Progress) -> None:
+        self._plan = plan
+        self._profile = plan.profile
+        self._progress = progress
+        self._rng = random.Random(f"run {plan.seed}")  # noqa: S311 a replay needs the same
+        self._trapped: dict[str, str] = {}
+
+    async def run(self) -> ChaosReport:
+        started = time.monotonic()
+        profile = self._profile
+        poison = Poison(profile.undecodable, profile.raises, profile.kills_poison, profile.whole * 0.9 / (1 + _SPARE))
+        items = traffic(self._plan.seed, int(time.time() * 1000), round(profile.transactions * (1 + _SPARE)), poison)
+        self._progress.step(f"chaos {self._plan.name}, seed {self._plan.seed}: starting servers and workers")
+        stage = Stage(
+            profile, self._plan.seed, control=self._plan.control, binary=self._plan.binary,
+            inherited=self._plan.inherited, progress=self._progress,
+        )  # fmt: skip
+        async with stage:
+            await self._play(stage, items)
+            self._progress.step("waiting for the fleet to finish")
+            finished = await stage.calm(_FINISH_S)
+            return await self._account(stage, started, finished=finished)
+
+    async def _play(self, stage: Stage, items: list[Item]) -> None:
+        """
+        Play all beats: first with the decision deadline off, then on, under another model.
+        """
+        profile = self._profile
+        main = round(len(items) / (1 + _SPARE))
+        self._spare = items[main:]
+        places = [round(main * n / profile.beats) for n in range(profile.beats + 1)]
+        half = round(profile.beats * profile.whole)
+        for number, faults in enumerate(beats(profile, self._plan.seed)):
+            if number == half:
+                await self._encore(stage, without=_ONLY_WITH)
+                await self._change_over(stage)
+            await self._beat(stage, faults, items[places[number] : places[number + 1]])
+            self._progress.count("payments sent", len(stage.producer.sent), None)
+        await self._encore(stage, without=_ONLY_WITHOUT)
+
+    async def _change_over(self, stage: Stage) -> None:
+        self._progress.step("every worker is replaced: decision deadline on, another model")
+        await stage.calm(_FINISH_S)
+        stage.deadline_ms = DEADLINE_MS
+        await asyncio.to_thread(stage.other_model)
+        stage.producer.offer(self._take_spare(100))
+        await stage.roll()
+
+    def _take_spare(self, count: int) -> list[Item]:
+        taken, self._spare = self._spare[:count], self._spare[count:]
+        return taken
+
+    async def _beat(self, stage: Stage, faults: list, items: list[Item]) -> None:  # type: ignore[type-arg]
+        ends = time.monotonic() + self._profile.beat_s
+        self._set_traps(stage)
+        heavy = [fault for fault in faults if fault.name in HEAVY]
+        if not heavy:
+            stage.producer.offer(items)
+        for fault in faults:
+            if fault.name in HEAVY:
+                self._progress.step(f"{fault.name} at {len(stage.producer.sent)} sent")
+                await stage.cause(fault, items if fault is heavy[0] else [])
+            else:
+                await stage.cause(fault, [])
+        await asyncio.sleep(max(0.0, ends - time.monotonic()))
+
+    def _missing(self, stage: Stage, without: frozenset[str]) -> list[str]:
+        return [point for point in POINTS if point not in without and stage.herd.crashed[point] < self._profile.crash_hits]
+
+    def _set_traps(self, stage: Stage) -> None:
+        """
+        Tell some workers to die at places that were not passed often enough.
+        """
+        missing = self._missing(stage, _ONLY_WITHOUT if stage.deadline_ms else _ONLY_WITH)
+        self._rng.shuffle(missing)
+        count = max(2, round(2 * self._profile.crash_hits * len(POINTS) / self._profile.beats))
+        for point in missing[:count]:
+            free = [
+                one
+                for one in stage.herd.working(*_GROUPS_OF.get(point, _DECIDING))
+                if self._trapped.get(one.name, point) == point or self._rng.random() < 0.3
+            ]
+            self._rng.shuffle(free)
+            for animal in free if point in _SELDOM else free[:1]:
+                self._trapped[animal.name] = point
+                stage.herd.trap(animal, Trap(point))
+
+    async def _encore(self, stage: Stage, *, without: frozenset[str]) -> None:
+        """
+        Go on for a little until every labelled place was passed.
+        """
+        for _ in range(_ENCORES):
+            missing = self._missing(stage, without)
+            if not missing:
+                return
+            self._progress.count(f"encore for {', '.join(missing)}", len(stage.producer.sent), None)
+            await self._beat(stage, [], self._take_spare(max(20, len(self._spare) // 40)))
+
+    async def _account(self, stage: Stage, started: float, *, finished: bool) -> ChaosReport:
+        """
+        Let everybody go, and compare.
+        """
+        self._progress.step("letting all workers drain, then keeping the books")
+        still_open = await stage.open_entries()
+        await stage.herd.dismiss()
+        await RedisJanitor(stage.admin, Keys(), silence_ms=0).sweep()
+        await asyncio.sleep(0.3)
+        evidence = await self._evidence(stage)
+        found = await asyncio.to_thread(audit, evidence)
+        left, keys = await consumers(stage.admin), await ownerless(stage.admin)
+        found.note("consumers left", left)
+        found.note("keys that nobody owns", keys)
+        found.note("ends of processes that nobody wanted", stage.herd.unexpected)
+        pending = sum(still_open.values())
+        if pending:
+            found.notes.append(f"not finished: {still_open}")
+        return self._report(stage, evidence, found, pending, len(left), len(keys), time.monotonic() - started)
+
+    async def _evidence(self, stage: Stage) -> Evidence:
+        features = load_features(locate(Settings().features_path).read_text(encoding="utf-8"))
+        return Evidence(
+            features=features,
+            sent=stage.producer.sent,
+            attempts=stage.producer.attempts,
+            history=stage.producer.history,
+            rewritten=stage.rewritten,
+            judged_late=stage.overdue_watch,
+            books=await recorded(stage.postgres.url),
+            emitted=stage.tap.emitted(),
+            letters=[*stage.archive, *await letters(stage.admin)],
+            alerts=stage.herd.alerts(),
+            logs=await values(stage.admin, "log:*"),
+            rings=await values(stage.admin, "ring:*"),
+            deadline_on=bool(stage.deadline_ms),
+        )
+
+    def _report(
+        self, stage: Stage, evidence: Evidence, found: Findings, pending: int, left: int, keys: int, seconds: float
+    ) -> ChaosReport:
+        poison = sum(item.kind in ("poison", "undecodable") for item in evidence.sent.values())
+        faults = {name: stage.faults[name] for name in FAULTS} | {"poison": poison}
+        problems = [*found.notes, *self._too_few(stage, faults)]
+        payments = [key for key, item in evidence.sent.items() if item.kind in ("payment", "poison")]
+        return ChaosReport(
+            profile=self._plan.name,
+            seed=self._plan.seed,
+            server=stage.server,
+            control=self._plan.control,
+            transactions=len(payments),
+            duplicates=sum(evidence.attempts[key] - 1 for key in payments),
+            faults=faults,
+            connection_faults={kind: stage.kinds[kind] for kind in ("cut", "reply_lost", "delay", "half_open")},
+            crash_points={point: stage.herd.crashed[point] for point in POINTS},
+            fenced=stage.herd.fenced,
+            lost=found.lost,
+            doubled=found.doubled,
+            counter_errors=found.counter_errors,
+            counters_checked=found.counters_checked,
+            vector_errors=found.vector_errors,
+            vectors_checked=found.vectors_checked,
+            dead_letter_innocents=found.dead_letter_innocents,
+            dead_letter_missing=found.dead_letter_missing,
+            dead_letter_doubled=found.dead_letter_doubled,
+            dead_letters=len(evidence.letters),
+            pending=pending,
+            consumers_left=left,
+            keys_left=keys,
+            alerts_missing=found.alerts_missing,
+            alerts_doubled=found.alerts_doubled,
+            flagged=found.flagged,
+            degraded=found.degraded,
+            late_without_model=found.late,
+            labels_lost=found.labels_lost,
+            entries_lost_in_promotions=stage.promoted_entries_lost,
+            drained_under_oom=stage.drained_under_oom,
+            unexpected_ends=len(stage.herd.unexpected),
+            refused_appends=stage.producer.refused,
+            seconds=round(seconds, 1),
+            passed=not problems and stage.drained_under_oom,
+            problems=problems,
+        )
+
+    def _too_few(self, stage: Stage, faults: Mapping[str, int]) -> list[str]:
+        """
+        Say which faults happened less often than planned: a run that spares the fleet proves nothing.
+        """
+        profile = self._profile
+        planned = Counter(
+            sigkill=profile.sigkill, sigstop=profile.stops, connection=profile.connection, redis_kill=profile.redis_kill,
+            flushall=profile.flushall, promotion=profile.promotion, oom=profile.oom, postgres_stop=profile.postgres_stop,
+            sigterm=profile.sigterm, poison=profile.undecodable + profile.raises + profile.kills_poison,
+        )  # fmt: skip
+        # A few may find nobody to hit; the bars of the project lie below what is planned.
+        few = [f"too few: {name} {faults[name]} of {count}" for name, count in planned.items() if faults[name] < 0.9 * count]
+        few += [
+            f"too few: labelled place {point} {stage.herd.crashed[point]} of {profile.crash_hits}"
+            for point in POINTS
+            if stage.herd.crashed[point] < profile.crash_hits
+        ]
+        if profile.stops >= 20 and not stage.herd.fenced:
+            few.append("no fencing was seen")
+        return few
+
+
+#: Every fault by its name in the report.
+FAULTS = (
+    *("sigkill", "sigstop", "crash_point", "connection", "redis_kill", "flushall", "promotion", "oom", "postgres_stop"),
+    *("poison", "sigterm"),
+)

@@ -1,0 +1,86 @@
+"""
+What a run sends: synthetic payments with duplicates, out of order, poisoned, and labels for some of them. Seeded.
+"""
+
+import json
+import random
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import msgspec
+
+from fraudstream.chaos.poison import KILLS, RAISES, poisoned, undecodable, undecodable_of
+from fraudstream.producers.plan import demo_plan
+from fraudstream.producers.synthetic import generate
+
+#: Share of payments that a producer sends a second time.
+DUPLICATES = 0.03
+#: Share of payments that come later than others that happened after them, and by how many places at most.
+OUT_OF_ORDER, DISPLACED = 0.05, 200
+#: Share of payments that get a label.
+LABELLED = 0.02
+
+
+class Item(msgspec.Struct, frozen=True, gc=False):
+    """
+    One thing to send. ``key`` is the id of a transaction or label, or the tag of an undecodable body.
+    """
+
+    kind: str
+    key: str
+    body: bytes
+
+
+class Poison(msgspec.Struct, frozen=True):
+    """
+    How many of each kind; ``until`` is the share of the run in which those that need attempts are sent.
+    """
+
+    undecodable: int
+    raises: int
+    kills: int
+    until: float
+
+
+def traffic(seed: int, end_ms: int, transactions: int, poison: Poison) -> list[Item]:
+    """
+    Return everything in the order of sending.
+    """
+    rng = random.Random(f"traffic {seed}")  # noqa: S311 a replay needs the same
+    payments = [
+        Item("payment", one.transaction_id, one.body)
+        for one in generate(demo_plan(seed, end_ms=end_ms, transactions=transactions))
+    ]
+    placed = [(float(place), item) for place, item in enumerate(payments)]
+    placed += [(place + rng.uniform(1, 3 * DISPLACED), item) for place, item in placed if rng.random() < DUPLICATES]
+    placed = [(place + rng.uniform(1, DISPLACED) if rng.random() < OUT_OF_ORDER else place, item) for place, item in placed]
+    placed += [(place + rng.uniform(1, DISPLACED), _label(item, rng)) for place, item in placed if rng.random() < LABELLED]
+    placed += _poison(rng, poison, payments)
+    return [item for _, item in sorted(placed, key=lambda pair: pair[0])]
+
+
+def _poison(rng: random.Random, poison: Poison, payments: Sequence[Item]) -> list[tuple[float, Item]]:
+    last = len(payments) * poison.until
+    found = [(rng.uniform(0, len(payments)), _undecodable(number, rng)) for number in range(poison.undecodable)]
+    ids = [f"{KILLS}{number}" for number in range(poison.kills)]
+    ids += [f"{RAISES['rules' if number % 2 else 'model']}{number}" for number in range(poison.raises)]
+    for one in ids:
+        found.append((rng.uniform(0, last), Item("poison", one, poisoned(rng.choice(payments).body, one))))
+    return found
+
+
+def _undecodable(number: int, rng: random.Random) -> Item:
+    body = undecodable(number, rng)
+    return Item("undecodable", undecodable_of(body) or "", body)
+
+
+def _label(item: Item, rng: random.Random) -> Item:
+    key = f"label-{item.key}-{rng.getrandbits(32):08x}"
+    label = {
+        "label_id": key,
+        "transaction_id": item.key,
+        "label": rng.choice(("fraud", "legitimate")),
+        "source": "chaos",
+        "labelled_at": datetime.now(UTC).isoformat(),
+    }
+    return Item("label", key, json.dumps(label).encode())
