@@ -8,13 +8,11 @@ import asyncpg
 import msgspec
 
 from fraudstream.adapters.postgres_errors import part_from, translated
-from fraudstream.adapters.postgres_migrations import migrations_folder
+from fraudstream.adapters.postgres_migrations import migrations_folder, wanted
 from fraudstream.domain.errors import InvalidSettings
 
 #: Longest wait for the database, in seconds: somebody looks at a screen meanwhile.
 TIMEOUT_S = 3.0
-#: Ending of migrations that wait until a server has the TimescaleDB extension.
-_TIMESCALE = ".timescale.sql"
 
 
 class DatabaseState(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,11 +63,10 @@ async def _state(connection: asyncpg.Connection, ours: set[str]) -> DatabaseStat
     applied: set[str] = set()
     if await connection.fetchval("SELECT to_regclass('schema_migrations')") is not None:
         applied = {row["name"] for row in await connection.fetch("SELECT name FROM schema_migrations")}
-    wanted = {name for name in ours if timescale or not name.endswith(_TIMESCALE)}
     return DatabaseState(
         version=version,
         timescale=timescale,
         writable=not standby,
-        missing=tuple(sorted(wanted - applied)),
+        missing=tuple(sorted(wanted(ours, applied, timescale=bool(timescale)) - applied)),
         unknown=tuple(sorted(applied - ours)),
     )

@@ -2,7 +2,10 @@
 Bring a database to the tables of this version: numbered SQL files, forward only, each in a transaction of its own.
 """
 
+import asyncio
 import hashlib
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import asyncpg
@@ -12,8 +15,10 @@ from fraudstream.domain.errors import ConfigurationError, DecisionStoreUnavailab
 
 #: Key of the advisory lock that lets one migration run at a time ("fraudstr" as eight bytes).
 _LOCK = int.from_bytes(b"fraudstr")
-#: Ending of files that need the TimescaleDB extension; they wait until a server has it.
-_TIMESCALE = ".timescale.sql"
+#: Endings of files for one kind of server: those that need the TimescaleDB extension, those that do without it for good.
+_TIMESCALE, _PLAIN = ".timescale.sql", ".plain.sql"
+#: How often a migration that met a lock held too long is tried again, and the pause before it in seconds.
+_LOCKED_TRIES, _LOCKED_PAUSE_S = 5, 1.0
 _BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
     name text PRIMARY KEY,
@@ -37,7 +42,8 @@ async def migrate(url: str, folder: Path | None = None) -> list[str]:
     Apply every migration that the database has not seen, in order, and return their names.
 
     A second call changes nothing; calls at the same time wait for each other. Files that end in ``.timescale.sql`` are applied
-    where the extension is installed, or loaded by the server and installable, and wait otherwise.
+    where the extension is installed, or loaded by the server and installable; those that end in ``.plain.sql`` elsewhere. Once
+    one of the latter is applied the database stays of that kind, whatever is installed later.
 
     Args:
         url: Where the database is; the user must own it or its tables.
@@ -67,17 +73,32 @@ async def _apply(connection: asyncpg.Connection, files: list[Path]) -> list[str]
     await connection.execute("SET client_min_messages = warning")
     await connection.execute(_BOOKKEEPING)
     known = {row["name"]: row["sha256"] for row in await connection.fetch("SELECT name, sha256 FROM schema_migrations")}
-    timescale = await _has_timescale(connection)
+    timescale = not any(name.endswith(_PLAIN) for name in known) and await _has_timescale(connection)
     applied = []
     for file in files:
         sql = file.read_text(encoding="utf-8")
         digest = hashlib.sha256(sql.encode()).hexdigest()
         if file.name in known:
             _refuse_change(file.name, known[file.name], digest)
-        elif timescale or not file.name.endswith(_TIMESCALE):
+        elif is_for(file.name, timescale=timescale):
             await _apply_one(connection, file.name, sql, digest)
             applied.append(file.name)
     return applied
+
+
+def is_for(name: str, *, timescale: bool) -> bool:
+    """
+    Say whether a migration is one for this kind of server.
+    """
+    return not name.endswith(_PLAIN if timescale else _TIMESCALE)
+
+
+def wanted(names: Iterable[str], applied: Iterable[str], *, timescale: bool) -> set[str]:
+    """
+    Return the migrations that a database of this kind should have; ``timescale`` says whether it has the extension.
+    """
+    partitioned = any(name.endswith(_PLAIN) for name in applied)
+    return {name for name in names if is_for(name, timescale=timescale and not partitioned)}
 
 
 def _refuse_change(name: str, applied: str, digest: str) -> None:
@@ -87,13 +108,23 @@ def _refuse_change(name: str, applied: str, digest: str) -> None:
 
 async def _apply_one(connection: asyncpg.Connection, name: str, sql: str, digest: str) -> None:
     try:
-        async with connection.transaction():
-            await connection.execute(sql)
-            await connection.execute("INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", name, digest)
+        for _ in range(_LOCKED_TRIES - 1):
+            with suppress(asyncpg.LockNotAvailableError):
+                return await _in_one_transaction(connection, name, sql, digest)
+            await asyncio.sleep(_LOCKED_PAUSE_S)
+        return await _in_one_transaction(connection, name, sql, digest)
     except asyncpg.PostgresConnectionError:
         raise
+    except asyncpg.LockNotAvailableError as exc:
+        raise DecisionStoreUnavailable(f"migration {name} found its tables in use and left nothing behind; call again") from exc
     except asyncpg.PostgresError as exc:
         raise ConfigurationError(f"migration {name} was refused and left nothing behind: {exc}") from exc
+
+
+async def _in_one_transaction(connection: asyncpg.Connection, name: str, sql: str, digest: str) -> None:
+    async with connection.transaction():
+        await connection.execute(sql)
+        await connection.execute("INSERT INTO schema_migrations (name, sha256) VALUES ($1, $2)", name, digest)
 
 
 async def _has_timescale(connection: asyncpg.Connection) -> bool:
