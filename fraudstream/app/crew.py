@@ -17,6 +17,7 @@ from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
+from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_models import RedisModels
 from fraudstream.adapters.redis_outbox import RedisAlertOutbox
 from fraudstream.adapters.redis_rules import RedisRuleSets
@@ -25,7 +26,8 @@ from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
 from fraudstream.app.channels import channels
 from fraudstream.app.connections import address
-from fraudstream.app.loading import Rulebook, build_rule_set, load_rule_set, load_rulebook
+from fraudstream.app.fleet_lists import FleetLists
+from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
 from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.rule_watch import RuleWatch
@@ -169,7 +171,7 @@ class Crew:
         make_judge = self._rules_judge if group == "fraud-check" else self._model_judge
 
         async def stage(stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            return self._road(make_judge(rulebook, report), rulebook, stream, report)
+            return self._road(await make_judge(rulebook, report), rulebook, stream, report)
 
         async def absent(stream: RedisTransactionStream, report: GroupReport) -> Stage:
             return StepIn(self._road(ABSENT[stream.group], rulebook, stream, report))
@@ -178,17 +180,18 @@ class Crew:
         if self._settings.decision_deadline_ms:
             await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
 
-    def _rules_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
-        from_file = load_rule_set(self._settings, rulebook.features)
+    async def _rules_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
+        lists = FleetLists(self._settings, RedisLists(self._commands))
+        await lists.start()
+        from_file = load_rule_set(self._settings, rulebook.features, lists=lists.contents, rates=lists.rates)
         warm_up(rulebook.features, from_file.evaluate)
         judge = RulesJudge(from_file, report)
-        build = partial(build_rule_set, self._settings, rulebook.features)
         self.rule_watch = RuleWatch(
-            RedisRuleSets(self._commands), judge, from_file, build, report, guarded=self._settings.rules_guard
+            RedisRuleSets(self._commands), judge, from_file, lists, report, guarded=self._settings.rules_guard
         )
         return judge
 
-    def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
+    async def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
         features, policy = rulebook.features, rulebook.policy
         model = load_model(locate(self._settings.model_path), features.names, feature_set=features.id)
         warm_up(features, lambda _, matrix: (model.score(matrix), model.reasons(matrix)))

@@ -2,15 +2,19 @@
 What the deciding groups work by, read from the files that the settings name.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
+from fraudstream.app.list_files import ListFiles
 from fraudstream.decision.policy import DecisionPolicy, parse_policy
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.load import load_features
-from fraudstream.rules.load import load_lists, load_rules, load_rules_file
+from fraudstream.rules.lists import ListContents
+from fraudstream.rules.load import load_rules_file
+from fraudstream.rules.rates import Rates
 from fraudstream.rules.ruleset import RuleSet
 from fraudstream.settings import Settings, locate
 
@@ -48,22 +52,15 @@ def _text(path: Path, variable: str) -> str:
         raise InvalidSettings(f"{path} cannot be read ({exc}); name another file with {variable}") from None
 
 
-def load_rule_set(settings: Settings, features: FeatureSet) -> RuleSet:
+def load_rule_set(
+    settings: Settings, features: FeatureSet, *, lists: Mapping[str, ListContents] | None = None, rates: Rates | None = None
+) -> RuleSet:
     """
-    Load the rules and their lists.
+    Load the rules of the file, over the lists and rates that are given, or those of the files when no lists are.
 
     Raises:
         InvalidRule: A rule or list is wrong; the text shows every problem with its place.
     """
-    lists = load_lists(locate(settings.lists_path))
-    return load_rules_file(locate(settings.rules_path), features=features.names, lists=lists)
-
-
-def build_rule_set(settings: Settings, features: FeatureSet, text: str, name: str) -> RuleSet:
-    """
-    Build a rule set from its text, with the lists as they are now.
-
-    Raises:
-        InvalidRule: A rule or list is wrong; the text shows every problem with its place.
-    """
-    return load_rules(text, features=features.names, lists=load_lists(locate(settings.lists_path)), name=name)
+    if lists is None:
+        lists, rates = ListFiles(settings).read()
+    return load_rules_file(locate(settings.rules_path), features=features.names, lists=lists, rates=rates)

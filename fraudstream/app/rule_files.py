@@ -7,15 +7,17 @@ from pathlib import Path
 
 import msgspec
 
+from fraudstream.app.list_files import ListFiles
 from fraudstream.app.loading import load_rulebook
 from fraudstream.domain.errors import InvalidRule
 from fraudstream.rules.embedded import results
 from fraudstream.rules.lint import Finding, lint
 from fraudstream.rules.lists import ListContents
-from fraudstream.rules.load import canonical, load_lists, load_rules, read_rules
+from fraudstream.rules.load import canonical, load_rules, read_rules
+from fraudstream.rules.rates import Rates
 from fraudstream.rules.rule import Rule
 from fraudstream.rules.ruleset import RuleSet
-from fraudstream.settings import Settings, locate
+from fraudstream.settings import Settings
 
 
 class RuleProblem(msgspec.Struct, frozen=True):
@@ -84,15 +86,22 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
 
 class RuleBench:
     """
-    What rules are held against: the features and lists that the settings name.
+    What rules are held against: the features that the settings name, and lists.
+
+    Args:
+        settings: Name the files.
+        lists: What the lists hold; those of the files when not given.
+        rates: What currencies are worth, beside lists that are given.
 
     Raises:
         ConfigurationError: The features or a list cannot be used.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, lists: Mapping[str, ListContents] | None = None, rates: Rates | None = None) -> None:
         self.features = load_rulebook(settings).features
-        self.lists: Mapping[str, ListContents] = load_lists(locate(settings.lists_path))
+        files = ListFiles(settings).read() if lists is None else (lists, rates)
+        self.lists: Mapping[str, ListContents] = files[0]
+        self.rates = files[1]
 
     def load(self, source: str, *, name: str) -> RuleSet:
         """
@@ -101,7 +110,7 @@ class RuleBench:
         Raises:
             InvalidRule: Shows every problem.
         """
-        return load_rules(source, features=self.features.names, lists=self.lists, name=name)
+        return load_rules(source, features=self.features.names, lists=self.lists, rates=self.rates, name=name)
 
     def check(self, path: Path) -> Checked:
         """

@@ -4,16 +4,18 @@ How a worker follows the rule set that is in force: looked for off the hot path,
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.adapters.redis_rules import Pointer, RedisRuleSets
+from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused, TransientError
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.edit import in_shadow
 from fraudstream.rules.guard import Trip
+from fraudstream.rules.load import load_rules
 from fraudstream.rules.ruleset import RuleSet, count_errors
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.telemetry.report import GroupReport
@@ -28,14 +30,15 @@ _GUARD = "guard"
 
 class RuleWatch:
     """
-    Keeps one judge on the rule set that the pointer names; on the file of the settings while it names none.
+    Keeps one judge on the rule set that the pointer names, on the file of the settings while it names none, and on the lists
+    and rates in force.
 
     Args:
         sets: Where the sets are.
         judge: Who works by them.
         from_file: The set of the file.
-        build: Makes a set from its text and name, embedded tests included; called in a thread.
-        report: Told of every set that is taken over or refused.
+        lists: What rules are judged over.
+        report: Told of everything that is taken over or refused.
         guarded: Whether rules above their guard are put in shadow, on the whole fleet and by a set of their own.
     """
 
@@ -44,7 +47,7 @@ class RuleWatch:
         sets: RedisRuleSets,
         judge: RulesJudge,
         from_file: RuleSet,
-        build: Callable[[str, str], RuleSet],
+        lists: FleetLists,
         report: GroupReport,
         *,
         guarded: bool = False,
@@ -52,11 +55,12 @@ class RuleWatch:
         self._sets = sets
         self._judge = judge
         self._from_file = from_file
-        self._build = build
+        self._lists = lists
         self._report = report
         self._guarded = guarded
         self._applied = ""
         self._failed = ("", 0.0)
+        self._lists_rest_until = 0.0
 
     async def start(self) -> None:
         """
@@ -66,16 +70,37 @@ class RuleWatch:
             InvalidRule: The set in force cannot be used here; to start with other rules than the fleet would be silently wrong.
             StreamUnavailable: Redis did not answer.
         """
+        await self._lists.start()
         wanted = (await self._sets.pointer()).rule_set
         await self._apply(wanted)
+        self._report.lists_applied(self._judge.rule_set.lists, self._lists.contents)
 
     async def look(self) -> int:
         """
-        Take over a set that is new; return how many were. One that cannot be used is reported, and the old one stays.
+        Take over what is new; return how many changes were. What cannot be used is reported, and what was there stays.
 
         Raises:
-            StreamUnavailable: Redis did not answer; the old set stays.
+            StreamUnavailable: Redis did not answer; everything stays as it is.
         """
+        await self._lists.store_hits(self._judge.list_hits)
+        return await self._look_at_lists() + await self._look_at_rules()
+
+    async def _look_at_lists(self) -> int:
+        if time.monotonic() < self._lists_rest_until:
+            return 0
+        try:
+            names = await self._lists.look()
+            if names:
+                await self._judge_by_lists()
+        except TransientError:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new list, the old one goes on working
+            self._lists_rest_until = time.monotonic() + _AGAIN_S
+            self._report.lists_refused(str(exc))
+            return 0
+        return len(names)
+
+    async def _look_at_rules(self) -> int:
         wanted = ""
         try:
             pointer = await self._sets.pointer()
@@ -85,6 +110,7 @@ class RuleWatch:
                 return 0
             if wanted == self._applied:
                 wanted = await self._trip(pointer, trips)
+            await self._lists.read_files()
             await self._apply(wanted)
         except TransientError:
             raise
@@ -118,13 +144,28 @@ class RuleWatch:
         return rule_set.id
 
     async def _apply(self, wanted: str) -> None:
-        rule_set = self._from_file
         if wanted:
             body = await self._sets.body(wanted)
             rule_set = await asyncio.to_thread(self._ready, body.text, wanted)
+        else:
+            rule_set = self._from_file.judging_by(self._lists.contents, self._lists.rates)
         self._judge.use(rule_set)
         self._applied = wanted
         self._report.rules_applied(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
+
+    async def _judge_by_lists(self) -> None:
+        """
+        Judge by the same rules over the new lists: nothing is parsed, and the swap is one assignment.
+        """
+        rule_set = self._judge.rule_set.judging_by(self._lists.contents, self._lists.rates)
+        if self._judge.last_batch is not None:
+            await asyncio.to_thread(_smoke, rule_set, *self._judge.last_batch)
+        self._judge.use(rule_set)
+        self._report.lists_applied(rule_set.lists, self._lists.contents)
+
+    def _build(self, text: str, name: str) -> RuleSet:
+        lists = self._lists
+        return load_rules(text, features=self._from_file.features, lists=lists.contents, rates=lists.rates, name=name)
 
     def _ready(self, text: str, wanted: str) -> RuleSet:
         rule_set = self._build(text, f"rule set {wanted[:12]}")

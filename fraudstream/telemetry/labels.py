@@ -24,6 +24,7 @@ DEAD_LETTER_REASONS = (
 )  # fmt: skip
 MODEL_ROLES = ("champion", "canary", "shadow")
 SHADOW_RESULTS = ("same", "milder", "harsher", "missed")
+LOG_LEVELS = ("info", "warning", "error")
 WORKER_STATES = ("starting", "running", "draining", "stopped")
 #: Steps of a batch, and the group that takes each; the first four are taken by both deciding groups.
 STAGES: Mapping[str, Collection[str]] = {
@@ -39,6 +40,8 @@ STAGES: Mapping[str, Collection[str]] = {
 #: 0.25 s is the objective and must be a boundary: a quantile between boundaries is a guess, a ratio at one is exact.
 LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 STAGE_BUCKETS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+#: 0.05 s is the most that a swap of rules or lists may hold up the loop of a worker.
+STALL_BUCKETS_S = (0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.25, 0.5, 1)
 BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 SCORE_BUCKETS = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1)
 SINK_BUCKETS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

@@ -8,7 +8,7 @@ would be a zero that nobody counts.
 import itertools
 import platform
 from collections import Counter as Tally
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, ProcessCollector
 
@@ -25,6 +25,7 @@ from fraudstream.telemetry.labels import (
     EVENT_OUTCOMES,
     GROUP_STREAMS,
     LATENCY_BUCKETS_S,
+    LOG_LEVELS,
     NOTIFICATION_BUCKETS_S,
     NOTIFICATION_CHANNELS,
     PAYMENT_CHANNELS,
@@ -33,6 +34,7 @@ from fraudstream.telemetry.labels import (
     SINK_BUCKETS_S,
     STAGE_BUCKETS_S,
     STAGES,
+    STALL_BUCKETS_S,
     TOUCH_RESULTS,
     WORKER_STATES,
 )
@@ -76,6 +78,7 @@ class Metrics:
         self._declare_worker(self._declarer(bool(groups)))
         self._declare_decisions(self._declarer(deciding), streams)
         self._declare_rules(self._declarer(deciding))
+        self._declare_lists(self._declarer(deciding))
         self._declare_model(self._declarer(deciding))
         self._declare_sinks(self._declarer("recorder" in groups or "labels" in groups))
         self._declare_alerts(self._declarer("alerter" in groups))
@@ -142,6 +145,21 @@ class Metrics:
         for rule_id, action in rules:
             self.rule_hits_total.labels(rule_id, action)
             self.rule_errors_total.labels(rule_id)
+            if action == "allow":
+                self.rule_overrides_total.labels(rule_id)
+        self.ruleset_last_reload_successful.set(1)
+        self.ruleset_last_reload_success_timestamp_seconds.set_to_current_time()
+
+    def know_lists(self, versions: Mapping[str, str], entries: Mapping[str, int]) -> None:
+        """
+        Show the versions of the lists that the rules look into, and how many entries each has; older ones are taken off.
+        """
+        self.list_info.clear()
+        self.list_entries.clear()
+        for name, version in versions.items():
+            self.list_info.labels(name, version).set(1)
+            if name in entries:
+                self.list_entries.labels(name).set(entries[name])
 
     def know_models(self, models: Iterable[tuple[str, str, str]], provider: str) -> None:
         """
@@ -188,6 +206,19 @@ class Metrics:
             ("version", "revision", "python"),
         )
         info.labels(__version__, revision, platform.python_version()).set(1)
+        self.log_messages_total = new.counter(
+            "log_messages_total",
+            "Lines written to the log; worry when warning or error rises: the log says why.",
+            ("level",),
+            [(level,) for level in LOG_LEVELS],
+        )
+
+    def logged(self, level: str) -> None:
+        """
+        Count a line of the log; one below info, or of a level of others, counts for nothing.
+        """
+        if level in LOG_LEVELS:
+            self.log_messages_total.labels(level).inc()
 
     def _declare_intake(self, new: Declarer, streams: Sequence[str]) -> None:
         self.producer_events_total = new.counter(
@@ -216,6 +247,11 @@ class Metrics:
         self.group_lag_unknown = new.gauge(
             "group_lag_unknown", "1 while Redis cannot tell the lag: entries were deleted ahead of the group.", pair
         )
+        self.group_oldest_unread_age_seconds = new.gauge(
+            "group_oldest_unread_age_seconds",
+            "Age of the oldest entry that a group has not read, 0 when none; worry above 30.",
+            pair,
+        )
         self.group_pending_entries = new.gauge(
             "group_pending_entries", "Entries read and not acknowledged; worry when they stay while nothing finishes.", pair
         )
@@ -230,6 +266,33 @@ class Metrics:
         self.dlq_entries = new.gauge("dlq_entries", "Dead letters that wait for somebody; worry above 0.", stream)
         self.dlq_oldest_entry_age_seconds = new.gauge(
             "dlq_oldest_entry_age_seconds", "Age of the oldest dead letter, 0 when none; worry above a day.", stream
+        )
+
+        self.alerts_undeliverable_entries = new.gauge(
+            "alerts_undeliverable_entries", "Alerts that a channel never took, by stream; worry above 0.", stream
+        )
+        self._declare_server(new)
+
+    def _declare_server(self, new: Declarer) -> None:
+        # Without labels there is no way to be absent while Redis is away; hence the one label, the name of the server.
+        server = ("server",)
+        self.redis_memory_used_bytes = new.gauge(
+            "redis_memory_used_bytes", "Memory that Redis uses; worry when it nears the limit.", server
+        )
+        self.redis_memory_limit_bytes = new.gauge(
+            "redis_memory_limit_bytes",
+            "What Redis may use (maxmemory), 0 without a limit; producers are refused at 80 %.",
+            server,
+        )
+        self.redis_clients = new.gauge("redis_clients", "Connections to Redis; worry when it only rises.", server)
+        self.redis_evicted_keys = new.gauge(
+            "redis_evicted_keys", "Keys that Redis threw away since its start; any is lost state.", server
+        )
+        self.redis_append_ok = new.gauge(
+            "redis_append_ok", "1 while Redis can write its append-only file; at 0 a crash loses what came since.", server
+        )
+        self.redis_answer_seconds = new.gauge(
+            "redis_answer_seconds", "Time that Redis took to answer the monitor's last look; worry above 0.1.", server
         )
 
     def _declare_worker(self, new: Declarer) -> None:
@@ -282,6 +345,13 @@ class Metrics:
             "worker_state", "1 for the state that the worker is in; worry when draining lasts.", ("state",)
         )
         self.changed("starting")
+        self.event_loop_stall_seconds = new.histogram(
+            "event_loop_stall_seconds",
+            "How much later than asked the loop of the worker woke up; what holds it up holds up every payment in hand.",
+            (),
+            (),
+            STALL_BUCKETS_S,
+        )
 
     def _declare_decisions(self, new: Declarer, streams: Sequence[str]) -> None:
         # A worker completes for the lagging group as well, so both groups have series in each deciding process.
@@ -346,8 +416,36 @@ class Metrics:
             "ruleset_apply_failures_total",
             "Times that the active rule set could not be taken over and the old one stayed in force; worry above 0.",
         )
+        self.rule_overrides_total = new.counter(
+            "rule_overrides_total",
+            "Times that an allow rule let through what another rule blocks; look at who wrote it.",
+            ("rule_id",),
+        )
+        self.ruleset_last_reload_successful = new.gauge(
+            "ruleset_last_reload_successful", "1 when the last rule set that was looked at was taken over; worry at 0."
+        )
+        self.ruleset_last_reload_successful.set(1)
+        self.ruleset_last_reload_success_timestamp_seconds = new.gauge(
+            "ruleset_last_reload_success_timestamp_seconds", "When a rule set was last taken over; changes mark a dashboard."
+        )
         self.ruleset_info = new.gauge(
             "ruleset_info", "1, with the first 12 hex digits of the active rule set; worry when workers differ.", ("version",)
+        )
+
+    def _declare_lists(self, new: Declarer) -> None:
+        self.list_info = new.gauge(
+            "list_info",
+            "1, with the version of a list that the rules look into; worry when workers differ.",
+            ("list", "version"),
+        )
+        self.list_entries = new.gauge("list_entries", "Entries of a list that the rules look into.", ("list",))
+        self.list_apply_failures_total = new.counter(
+            "list_apply_failures_total",
+            "Times that a list in force could not be taken over and the old one stayed; worry above 0.",
+        )
+        self.rules_behind_seconds = new.gauge(
+            "rules_behind_seconds",
+            "For how long this worker has judged by other rules or lists than are in force, 0 when in step; worry above 30.",
         )
 
     def _declare_model(self, new: Declarer) -> None:
@@ -429,6 +527,18 @@ class Metrics:
             "Alerts, before any of them is folded or sent.",
             ("severity",),
             [(severity.value,) for severity in Severity],
+        )
+        self.alert_groups_total = new.counter(
+            "alert_groups_total",
+            "Alert groups opened: what people would be told of alone in fair weather.",
+            ("severity",),
+            [(severity.value,) for severity in Severity],
+        )
+        self.alert_storm = new.gauge(
+            "alert_storm",
+            "1 while this process leads the channel and folds its alerts into a digest; worry when it does not end.",
+            ("channel",),
+            [(channel,) for channel in channels],
         )
         self.notifications_total = new.counter(
             "notifications_total",

@@ -3,12 +3,13 @@ What one consumer of one group tells: the same facts as metrics for the SRE and 
 """
 
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 
 import structlog
 
 from fraudstream.domain.alert import Alert, Severity
-from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.evidence import Action
 from fraudstream.telemetry.labels import DECIDING_GROUPS
 from fraudstream.telemetry.metrics import Metrics
 
@@ -132,8 +133,8 @@ class GroupReport:
         This worker emitted a decision.
         """
         self._metrics.decided(decision, latency_s, stream=self._stream)
-        for hit in decision.rule_hits:
-            self._metrics.rule_hits_total.labels(hit.rule_id, hit.action.value).inc()
+        if decision.rule_hits:
+            self._hits(decision)
         if decision.flagged:
             self._log.info(
                 "decision_flagged",
@@ -144,6 +145,13 @@ class GroupReport:
                 degraded=[reason.value for reason in decision.degraded],
                 latency_s=round(latency_s, 4),
             )
+
+    def _hits(self, decision: Decision) -> None:
+        blocked = any(hit.action is Action.BLOCK for hit in decision.rule_hits)
+        for hit in decision.rule_hits:
+            self._metrics.rule_hits_total.labels(hit.rule_id, hit.action.value).inc()
+            if blocked and hit.action is Action.ALLOW and decision.outcome is Outcome.APPROVE:
+                self._metrics.rule_overrides_total.labels(hit.rule_id).inc()
 
     def invalid(self, reason: str) -> None:
         """
@@ -181,11 +189,26 @@ class GroupReport:
             self._metrics.rule_trips_total.labels(rule_id).inc()
         self._log.error("rules_tripped", rules=list(rule_ids), reason=reason)
 
+    def lists_applied(self, versions: Mapping[str, str], lists: Mapping[str, Sized]) -> None:
+        """
+        Lists are in force from now on: the versions that the rules look into, and every list by name.
+        """
+        self._metrics.know_lists(versions, {name: len(contents) for name, contents in lists.items()})
+        self._log.info("lists_applied", lists=dict(versions))
+
+    def lists_refused(self, error: str) -> None:
+        """
+        A list in force could not be taken over; the one before stays.
+        """
+        self._metrics.list_apply_failures_total.inc()
+        self._log.error("list_refused", error=error)
+
     def rules_refused(self, version: str, error: str) -> None:
         """
         The active rule set could not be taken over; the one before stays in force.
         """
         self._metrics.ruleset_apply_failures_total.inc()
+        self._metrics.ruleset_last_reload_successful.set(0)
         self._log.error("rule_set_refused", rule_set=version, error=error)
 
     def models_applied(self, models: Sequence[tuple[str, str, str]], stall_s: float | None) -> None:
@@ -255,12 +278,15 @@ class AlertMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._log = structlog.get_logger()
 
-    def raised(self, severity: Severity) -> None:
+    def raised(self, severity: Severity, *, opened: bool) -> None:
         """
-        An alert was seen for the first time.
+        A flagged decision went into a group, or opened one.
         """
         self._metrics.alerts_raised_total.labels(severity.value).inc()
+        if opened:
+            self._metrics.alert_groups_total.labels(severity.value).inc()
 
     def attempted(self, channel: str, outcome: str) -> None:
         """
@@ -268,14 +294,45 @@ class AlertMetrics:
         """
         self._metrics.notification_attempts_total.labels(channel, outcome).inc()
 
-    def ended(self, alert: Alert, channel: str, outcome: str, latency_s: float) -> None:
+    def told(self, channel: str, outcome: str, delays_s: Sequence[float], *, digest: bool) -> None:
         """
-        An alert is over for one channel.
+        A message ended; the first of so many payments, each so long after its decision.
         """
-        self._metrics.notifications_total.labels(channel, outcome).inc()
-        if outcome == "delivered":
-            self._metrics.notification_latency_seconds.labels(channel).observe(latency_s)
+        delivered = outcome == "delivered"
+        if not digest and delays_s:
+            self._metrics.notifications_total.labels(channel, outcome).inc(1 if delivered else len(delays_s))
+            if delivered:
+                self._metrics.notifications_total.labels(channel, "deduplicated").inc(len(delays_s) - 1)
+        for delay_s in delays_s if delivered else ():
+            self._metrics.notification_latency_seconds.labels(channel).observe(delay_s)
+        if delivered:
+            self._log.info("alert_told", channel=channel, transactions=len(delays_s), digest=digest)
         else:
-            structlog.get_logger().error(
-                "alert_undeliverable", transaction_id=alert.transaction_id, channel=channel, outcome=outcome
-            )
+            self._log.error("alert_undeliverable", channel=channel, outcome=outcome, transactions=len(delays_s))
+
+    def folded(self, channel: str, reason: str, groups: int, transactions: int) -> None:
+        """
+        Groups were folded into a digest.
+        """
+        self._metrics.notifications_total.labels(channel, "digested").inc(transactions)
+        self._log.info("alerts_folded", channel=channel, reason=reason, groups=groups, transactions=transactions)
+
+    def weather(self, channel: str, *, storm: bool) -> None:
+        """
+        A storm has begun on a channel, or is over.
+        """
+        self._metrics.alert_storm.labels(channel).set(int(storm))
+        self._log.warning("alert_storm_began" if storm else "alert_storm_over", channel=channel)
+
+    def away(self, error: str) -> None:
+        """
+        A server does not answer.
+        """
+        self._log.warning("alerting_postponed", error=error)
+
+    def faulty(self, channel: str, error: str) -> None:
+        """
+        Something of ours failed where nothing should.
+        """
+        self._metrics.notification_attempts_total.labels(channel, "failed").inc()
+        self._log.error("alert_desk_failed", channel=channel, error=error)

@@ -13,9 +13,11 @@ import pytest
 from redis import Redis
 
 from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_rules import Entry, RedisRuleSets
 from fraudstream.app.connections import address
-from fraudstream.app.loading import build_rule_set, load_rule_set, load_rulebook
+from fraudstream.app.fleet_lists import FleetLists
+from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.rule_files import RuleBench
 from fraudstream.app.rule_sets import RuleDesk
 from fraudstream.app.rule_watch import RuleWatch
@@ -48,8 +50,9 @@ class Office:
     Desks on one Redis, and a worker's watch over its rules.
     """
 
-    def __init__(self, settings: Settings, sets: RedisRuleSets, folder: Path) -> None:
+    def __init__(self, settings: Settings, sets: RedisRuleSets, folder: Path, lists: RedisLists) -> None:
         self._settings = settings
+        self.lists = lists
         self.sets = sets
         self._folder = folder
         self.bench = RuleBench(settings)
@@ -67,7 +70,7 @@ class Office:
 async def office(valkey: LocalValkey, tmp_path: Path) -> AsyncIterator[Office]:
     settings = Settings(redis_url=valkey.url)
     async with connected(address(settings)) as client:
-        yield Office(settings, RedisRuleSets(client), tmp_path)
+        yield Office(settings, RedisRuleSets(client), tmp_path, RedisLists(client))
 
 
 async def test_a_wrong_set_writes_nothing_and_shows_the_place(office: Office, valkey: LocalValkey) -> None:
@@ -177,6 +180,19 @@ async def test_a_comparison_names_each_rule_that_differs(office: Office) -> None
     assert "-rule gone review if :amount: > 9" in found.text
 
 
+class Lists(FleetLists):
+    """
+    Lists that fail in a way that nobody thought of, while ``broken`` is set.
+    """
+
+    broken = False
+
+    async def read_files(self) -> None:
+        if self.broken:
+            raise ValueError("a fault of ours")
+        await super().read_files()
+
+
 class Worker:
     """
     What of a worker follows the rules.
@@ -189,15 +205,9 @@ class Worker:
         report = GroupReport(self.metrics, stream="transactions:raw", group="fraud-check", worker="one")
         self.from_file = load_rule_set(settings, features)
         self.width = len(features.names)
-        self.broken = False
+        self.lists = Lists(settings, office.lists)
         self.judge = RulesJudge(self.from_file, report)
-
-        def build(text: str, name: str):  # type: ignore[no-untyped-def]
-            if self.broken:
-                raise ValueError("a fault of ours")
-            return build_rule_set(settings, features, text, name)
-
-        self.watch = RuleWatch(office.sets, self.judge, self.from_file, build, report, guarded=guarded)
+        self.watch = RuleWatch(office.sets, self.judge, self.from_file, self.lists, report, guarded=guarded)
 
     async def verdict(self) -> RulesVerdict:
         (verdict,) = await self.judge.judge([a_transaction()], np.zeros((1, self.width), np.float32))
@@ -251,9 +261,9 @@ async def test_no_fault_while_building_stops_the_watch(office: Office, valkey: L
     await worker.watch.start()
     first, second = [await desk.push(office.file(source), reason="why") for source in (SOURCE, REVIEW)]
     await desk.activate(first.rule_set, reason="on")
-    worker.broken = True
+    worker.lists.broken = True
     await worker.watch.look()
-    worker.broken = False
+    worker.lists.broken = False
     await desk.activate(second.rule_set, reason="on")
 
     assert await worker.watch.look() == 1
@@ -361,7 +371,7 @@ async def _pass_by(span_s: float) -> None:
 @asynccontextmanager
 async def _office_of(settings: Settings, folder: Path) -> AsyncIterator[Office]:
     async with connected(address(settings)) as client:
-        yield Office(settings, RedisRuleSets(client), folder)
+        yield Office(settings, RedisRuleSets(client), folder, RedisLists(client))
 
 
 def _decisions(client: "Redis[bytes]") -> list[Decision]:

@@ -58,6 +58,10 @@ def test_names_follow_the_conventions():
         "_unknown",
         "_state",
         "_psi",
+        "_clients",
+        "_keys",
+        "_ok",
+        "_successful",
     )
 
     for described in Metrics().catalogue():
@@ -69,8 +73,8 @@ def test_names_follow_the_conventions():
 @pytest.mark.parametrize("name", sorted({label for row in Metrics().catalogue() for label in row.labels}))
 def test_no_label_could_hold_an_id_of_a_person_or_payment(name: str):
     assert name in {
-        "action", "channel", "feature", "group", "label", "model", "outcome", "provider", "python", "reason", "result",
-        "revision", "role", "rule_id", "severity", "sink", "stage", "state", "stream", "table", "version",
+        "action", "channel", "feature", "group", "label", "level", "list", "model", "outcome", "provider", "python", "reason", "result",
+        "revision", "role", "rule_id", "server", "severity", "sink", "stage", "state", "stream", "table", "version",
     }  # fmt: skip
 
 
@@ -111,7 +115,7 @@ def test_a_process_exposes_only_what_it_can_report():
 
     assert "fraudstream_sink_writes" in recorder
     assert not recorder & {"fraudstream_decisions", "fraudstream_notifications", "fraudstream_producer_events"}
-    assert producer == {"fraudstream_build_info", "fraudstream_producer_events"}
+    assert producer == {"fraudstream_build_info", "fraudstream_log_messages", "fraudstream_producer_events"}
 
 
 def test_what_a_process_does_not_expose_can_still_be_counted():
