@@ -2,7 +2,7 @@
 A batch of transactions turned on its side: one column per field that a rule set reads, built when first asked for.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -13,6 +13,7 @@ from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.lists import ListContents
 from fraudstream.rules.rates import Rates
+from fraudstream.rules.texts import Texts
 from fraudstream.rules.vocabulary import LOW_CARDINALITY, NUMBER_COLUMNS, TEXT_COLUMNS
 
 #: Truth of each row: shape (batch,), or a lone value that holds for all rows.
@@ -20,84 +21,22 @@ Mask = NDArray[np.bool_] | np.bool_
 #: Number of each row, NaN where missing: shape (batch,), or a lone value that holds for all rows.
 Floats = NDArray[np.float64] | np.float64
 
+#: Largest batch whose thresholds are compared all at once. Above it numpy's own work outweighs the calls that this saves, and
+#: the copy of the columns leaves the cache.
+TOGETHER_ROWS = 2048
+
 _NAN = np.float64("nan")
 _NO_LISTS: Mapping[str, ListContents] = MappingProxyType({})
 
 
-def _bools(answers: Iterable[bool]) -> NDArray[np.bool_]:
-    return np.frombuffer(bytes(answers), np.bool_)
-
-
-def _without_infinities(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def without_infinities(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """
+    Take infinities as missing, in place.
+    """
     infinite = np.isinf(values)
     if infinite.any():
         values[infinite] = _NAN
     return values
-
-
-class Texts:
-    """
-    The texts of a batch: ``values`` are the rows (None where missing) or, with ``codes``, the distinct ones and where each row
-    finds its own.
-    """
-
-    __slots__ = ("_index", "_known", "codes", "values")
-
-    def __init__(self, values: list[str | None], codes: NDArray[np.integer[Any]] | None = None) -> None:
-        self.values = values
-        self.codes = codes
-        self._known: NDArray[np.bool_] | None = None
-        self._index: dict[str | None, int] | None = None
-
-    @classmethod
-    def coded(cls, rows: list[str | None]) -> "Texts":
-        """
-        Keep each distinct value once.
-        """
-        index = {value: code for code, value in enumerate(set(rows))}
-        found = [index[value] for value in rows]
-        # A row of bytes is the quickest way from Python numbers to an array.
-        codes = np.frombuffer(bytes(found), np.uint8) if len(index) <= 256 else np.array(found, np.intp)
-        texts = cls(list(index), codes)
-        texts._index = index
-        return texts
-
-    def spread(self, answers: NDArray[Any]) -> NDArray[Any]:
-        """
-        Return one answer per row from one answer per value.
-        """
-        return answers if self.codes is None else answers[self.codes]
-
-    def ask(self, test: Callable[[str | None], bool]) -> NDArray[np.bool_]:
-        """
-        Return the answer of a test for each row, asked once for each value.
-        """
-        return self.spread(_bools(map(test, self.values)))
-
-    def known(self) -> NDArray[np.bool_]:
-        """
-        Return which rows have a text.
-        """
-        if self._known is None:
-            self._known = self.ask(lambda value: value is not None)
-        return self._known
-
-    def rows(self) -> list[str | None]:
-        """
-        Return one text per row.
-        """
-        if self.codes is None:
-            return self.values
-        return [self.values[code] for code in self.codes.tolist()]
-
-    def equal_to(self, wanted: str) -> NDArray[np.bool_]:
-        """
-        Return which rows hold exactly this text.
-        """
-        if self._index is not None and self.codes is not None:
-            code = self._index.get(wanted)
-            return np.zeros(len(self.codes), np.bool_) if code is None else np.equal(self.codes, code)
-        return self.spread(_bools([value == wanted for value in self.values]))
 
 
 class Batch:
@@ -105,22 +44,39 @@ class Batch:
     One batch on its way through a rule set.
 
     ``memo`` holds what several rules share, by slot. ``features`` is the matrix on its side, shape (columns, batch), widened to
-    float64, infinities taken as missing (NaN). ``lists`` and ``rates`` are what the batch is judged by.
+    float64, infinities taken as missing (NaN). ``lists`` and ``rates`` are what the batch is judged by. ``together`` says that
+    thresholds are quicker compared many at a time.
     """
 
-    __slots__ = ("_numbers", "_scale", "_texts", "features", "lists", "memo", "rates", "size", "transactions")
+    __slots__ = ("_numbers", "_scale", "_texts", "features", "lists", "memo", "rates", "size", "together", "transactions")
 
     def __init__(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32], slots: int) -> None:
         self.transactions = transactions
-        self.size = len(transactions)
-        self.memo: list[Any] = [None] * slots
+        self._prepare(len(transactions), slots)
+        self.together = self.size <= TOGETHER_ROWS
         # Column by column in memory, and wide enough that a threshold written in decimals means the same everywhere.
-        self.features = _without_infinities(np.array(matrix.T, dtype=np.float64, order="C"))
+        self.features = without_infinities(np.array(matrix.T, dtype=np.float64, order="C"))
+
+    def _prepare(self, size: int, slots: int) -> None:
+        self.size = size
+        self.memo: list[Any] = [None] * slots
         self._numbers: dict[str, NDArray[np.float64]] = {}
         self._texts: dict[str, Texts] = {}
         self._scale: Floats | None = None
         self.lists = _NO_LISTS
         self.rates: Rates | None = None
+
+    def threshold(self, column: int, wide: Callable[[Any], Mask], narrow: Callable[[NDArray[np.float32]], Mask]) -> Mask:  # noqa: ARG002 - see Slice
+        """
+        Compare one feature with a constant: by the wide comparison of float64, or the equal one of float32.
+        """
+        return wide(self.features[column])
+
+    def part_of(self, mask: Mask) -> tuple[NDArray[np.intp], "Batch"] | None:  # noqa: ARG002 - see Slice
+        """
+        Return where a mask is true, and those rows as a batch of their own; None where that would not pay.
+        """
+        return None
 
     def feature(self, column: int) -> NDArray[np.float64]:
         """
@@ -137,7 +93,7 @@ class Batch:
         if column is None:
             # numpy reads None as NaN here.
             column = np.array(NUMBER_COLUMNS[name](self.transactions), dtype=np.float64)
-            self._numbers[name] = _without_infinities(column)
+            self._numbers[name] = without_infinities(column)
         return column
 
     def text(self, name: str) -> Texts:

@@ -31,17 +31,32 @@ COMPARE: dict[str, Callable[[Any, Any], Mask]] = {
 OPPOSITE = {"=": "!=", "!=": "=", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
-#: Largest batch whose thresholds are compared all at once. Above it numpy's own work outweighs the calls that this saves, and
-#: the copy of the columns leaves the cache.
-TOGETHER_ROWS = 2048
+def exactly(op: str, threshold: float) -> Callable[[NDArray[np.float32]], Mask]:
+    """
+    Return the comparison of float32 values that is true exactly where that of the same values, widened, with the threshold is.
+
+    NaN is on neither side; infinities must have been taken out.
+    """
+    near = np.float32(threshold)
+    if op in ("=", "!=") and float(near) != threshold:
+        return (lambda values: np.zeros(values.shape, np.bool_)) if op == "=" else (lambda values: np.equal(values, values))
+    if op in ("<", ">=") and float(near) < threshold:
+        near = np.nextafter(near, np.float32(np.inf))
+    elif op in (">", "<=") and float(near) > threshold:
+        near = np.nextafter(near, np.float32(-np.inf))
+    compare = COMPARE[op]
+    return lambda values: compare(values, near)
 
 
 class Thresholds:
     """
     Every comparison of a feature with a constant by one operator, in all rules: answered together, in one go of numpy.
+
+    Where a batch holds its features as they are stored, each is compared as it stands there.
     """
 
     def __init__(self, op: str, slot: int) -> None:
+        self._op = op
         self._compare = COMPARE[op]
         self._slot = slot
         self._columns: list[int] = []
@@ -56,9 +71,16 @@ class Thresholds:
         self._columns.append(column)
         self._thresholds.append(threshold)
 
+        with np.errstate(over="ignore"):
+            narrow = exactly(self._op, threshold)
+        compare = self._compare
+
+        def wide(values: Any) -> Mask:
+            return compare(values, threshold)
+
         def answer(batch: Batch) -> Mask:
-            if batch.size > TOGETHER_ROWS:
-                return self._compare(batch.features[column], threshold)
+            if not batch.together:
+                return batch.threshold(column, wide, narrow)
             answers = batch.memo[self._slot]
             if answers is None:
                 answers = batch.memo[self._slot] = self._answers(batch)
@@ -103,7 +125,13 @@ def all_of(terms: list[tuple[Masks, int]]) -> Masks:
         for term in costly:
             if not mask.any():
                 return mask
-            mask = mask & term(batch)
+            part = batch.part_of(mask)
+            if part is None:
+                mask = mask & term(batch)
+            else:
+                rows, few = part
+                mask = np.zeros(batch.size, np.bool_)
+                mask[rows] = term(few)
         return mask
 
     return every

@@ -9,9 +9,10 @@ from operator import or_
 from typing import Any, assert_never
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fraudstream.rules.columns import Batch, Floats, Mask, Texts
-from fraudstream.rules.lists import Networks, email_domain, read_network
+from fraudstream.rules.columns import Batch, Floats, Mask
+from fraudstream.rules.lists import ListContents, Networks, email_domain, read_network
 from fraudstream.rules.masks import COMPARE, OPPOSITE, Masks, Thresholds, all_of, any_of, remembered
 from fraudstream.rules.matching import text_test
 from fraudstream.rules.plan import (
@@ -44,6 +45,7 @@ from fraudstream.rules.plan import (
     Truth,
     cost,
 )
+from fraudstream.rules.texts import Texts
 from fraudstream.rules.vector_numbers import CALCULATIONS, CALLS
 
 Numbers = Callable[[Batch], Floats]
@@ -226,9 +228,10 @@ class _Builder:
             contents, column = batch.lists[name], texts(batch)
             if contents.plain:
                 return column.ask(contents.exact.__contains__)
-            if contents.timed:
-                return contents.holds(column.rows(), batch.number("timestamp"))
-            return column.spread(contents.holds(column.values))
+            held = column.ask_all((contents, "holds"), contents.holds)
+            if contents.timed and (rows := held.nonzero()[0]).size:
+                held[rows] = contents.holds(column.at(rows).rows(), batch.number("timestamp")[rows])
+            return held
 
         return listed
 
@@ -245,9 +248,8 @@ class _Builder:
             contents, column = batch.lists[name], texts(batch)
             if contents.timed:
                 found, addresses = contents.in_networks(column.rows(), batch.number("timestamp"))
-            else:
-                found, addresses = map(column.spread, contents.in_networks(column.values))
-            return found if inside else addresses & ~found
+                return found if inside else addresses & ~found
+            return column.ask_all((contents, inside), lambda values: _networks(contents, values, inside=inside))
 
         return in_networks
 
@@ -283,7 +285,7 @@ class _Builder:
                 return lambda batch: call(batch, [argument(batch) for argument in arguments])
             case TextLength():
                 texts = self.text(node.operand)
-                return lambda batch: _lengths(texts(batch))
+                return lambda batch: texts(batch).lengths()
             case _:
                 assert_never(node)
 
@@ -301,7 +303,7 @@ class _Builder:
             case TextCall():
                 change: Callable[[str], str | None] = str.lower if node.function == "lower" else email_domain
                 texts = self.text(node.arguments[0])
-                return lambda batch: _changed(texts(batch), change)
+                return lambda batch: texts(batch).changed(change)
             case _:
                 assert_never(node)
 
@@ -319,12 +321,9 @@ def _known_only(test: Callable[[str], bool]) -> Callable[[str | None], bool]:
     return lambda text: text is not None and test(text)
 
 
-def _lengths(texts: Texts) -> Floats:
-    return texts.spread(np.array([np.nan if value is None else len(value) for value in texts.values], np.float64))
-
-
-def _changed(texts: Texts, change: Callable[[str], str | None]) -> Texts:
-    return Texts([None if value is None else change(value) for value in texts.values], texts.codes)
+def _networks(contents: ListContents, values: list[str | None], *, inside: bool) -> NDArray[np.bool_]:
+    found, addresses = contents.in_networks(values)
+    return found if inside else addresses & ~found
 
 
 def _first_known(choices: list[Texts]) -> Texts:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fraudstream.domain.evidence import Action
+from fraudstream.rules.columns import TOGETHER_ROWS
 from fraudstream.rules.lists import ListContents
 from fraudstream.rules.load import load_rules
-from fraudstream.rules.masks import TOGETHER_ROWS
 from tests.support.builders import a_transaction
 
 FEATURES = ("count", "mean_minor", "place")

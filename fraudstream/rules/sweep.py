@@ -1,0 +1,141 @@
+"""
+A rule set over a table: the conditions of the road, run over large slices, and the rows that each rule fires on.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.rules.row import Row
+from fraudstream.rules.rule import Rule, share_of
+from fraudstream.rules.ruleset import ReadyRule, RuleSet
+from fraudstream.rules.syntax import OnMissing
+from fraudstream.rules.table import Slice, Table
+from fraudstream.rules.texts import bools
+
+#: Rows of one slice: forty columns of it fit into a cache of one megabyte.
+SLICE_ROWS = 8_192
+
+Rows = NDArray[np.intp]
+_NO_ROWS = np.zeros(0, np.intp)
+
+
+@dataclass(frozen=True, slots=True)
+class Fired:
+    """
+    Where one rule fires, as ascending rows of the table: because its condition is true, or because it is unknown.
+
+    ``errors`` counts the rows that the rule failed on and therefore said nothing of.
+    """
+
+    rule: Rule
+    known: Rows = _NO_ROWS
+    doubtful: Rows = _NO_ROWS
+    errors: int = 0
+
+    @property
+    def rows(self) -> Rows:
+        """
+        Every row that the rule fires on, ascending.
+        """
+        return self.known if not self.doubtful.size else np.sort(np.concatenate((self.known, self.doubtful)))
+
+
+def sweep(rules: RuleSet, table: Table, *, slice_rows: int = SLICE_ROWS) -> list[Fired]:
+    """
+    Return where each rule fires, in the order of the set; the answers of ``RuleSet.evaluate`` without its explanations.
+
+    A rule that fails on a slice is tried on each row alone, so that only the culprit goes without it.
+
+    Args:
+        rules: Judged by the lists and rates that the set holds.
+        table: Its features stand in the columns of the set.
+        slice_rows: Rows that are worked at once; answers do not depend on it.
+
+    Raises:
+        ValueError: The table has other features.
+    """
+    if table.features.shape[1] != len(rules.features):
+        raise ValueError(f"the table has {table.features.shape[1]} features, these rules need {len(rules.features)}")
+    found = [_Found(ready) for ready in rules.ready]
+    with np.errstate(all="ignore"):
+        for begin in range(0, table.rows, slice_rows):
+            part = table.slice(begin, begin + slice_rows, rules.slots)
+            part.lists, part.rates = rules.contents, rules.rates
+            for one in found:
+                one.look(part, table)
+    return [one.fired() for one in found]
+
+
+class _Found:
+    """
+    Collects the rows of one rule.
+    """
+
+    def __init__(self, ready: ReadyRule) -> None:
+        self._ready = ready
+        self._known: list[Rows] = []
+        self._doubtful: list[Rows] = []
+        self._errors = 0
+
+    def look(self, part: Slice, table: Table) -> None:
+        condition = self._ready.condition
+        try:
+            known = self._rows(condition.truth(part), part)
+            doubtful = _NO_ROWS if condition.unknown is None else self._rows(condition.unknown(part), part)
+        except Exception:  # noqa: BLE001 - one rule must not take the others down; its rows are worked alone
+            known, doubtful = self._one_by_one(part, table)
+        if known.size:
+            self._known.append(known)
+        if doubtful.size:
+            self._doubtful.append(doubtful)
+
+    def _rows(self, mask: NDArray[np.bool_] | np.bool_, part: Slice) -> Rows:
+        """
+        Return where in the table a mask is true and the rule in force.
+        """
+        rows = np.broadcast_to(mask, part.size).nonzero()[0]
+        if rows.size and not self._ready.always:
+            rows = rows[concerned(self._ready.rule, part.few(rows))]
+        return part.places[rows] if rows.size else _NO_ROWS
+
+    def _one_by_one(self, part: Slice, table: Table) -> tuple[Rows, Rows]:
+        rule, size = self._ready.rule, part.size
+        known, doubtful = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
+        for at, place in enumerate(part.places.tolist()):
+            try:
+                transaction = table.transaction(place)
+                verdict = self._ready.verdict(Row(transaction, table.features[place].tolist()))
+                fires = verdict is True or (verdict is None and rule.on_missing is not OnMissing.SKIP)
+                if fires and rule.concerns(transaction):
+                    (known if verdict is True else doubtful)[at] = True
+            except Exception:  # noqa: BLE001 - the culprit is found: this rule says nothing of this row
+                self._errors += 1
+        return part.places[known], part.places[doubtful]
+
+    def fired(self) -> Fired:
+        return Fired(self._ready.rule, _joined(self._known), _joined(self._doubtful), self._errors)
+
+
+def concerned(rule: Rule, part: Slice) -> NDArray[np.bool_]:
+    """
+    Return for which rows a rule is in force: at their time, and rolled out to their entity; see ``Rule.concerns``.
+    """
+    wanted = np.ones(part.size, np.bool_)
+    if rule.active_from_ms is not None:
+        wanted &= part.number("timestamp") >= rule.active_from_ms
+    if rule.active_until_ms is not None:
+        wanted &= part.number("timestamp") < rule.active_until_ms
+    rollout = rule.rollout
+    if rollout is not None:
+        rule_id, share = rule.rule_id, rollout.share
+        wanted &= part.text(rollout.field).ask_all(
+            (rule_id, share), lambda keys: bools(key is not None and share_of(rule_id, key) < share for key in keys)
+        )
+    return wanted
+
+
+def _joined(parts: Sequence[Rows]) -> Rows:
+    return np.concatenate(parts) if parts else _NO_ROWS

@@ -1,0 +1,185 @@
+"""
+Many recorded transactions as columns, read in slices by the same evaluator that judges a batch on its way.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.domain.transaction import Transaction
+from fraudstream.rules.columns import Batch, Mask, without_infinities
+from fraudstream.rules.texts import Codes, Texts, Words
+
+#: A mask is worked as a batch of its own when at most one row in so many is left.
+_FEW = 8
+#: A slice is cut further only down to so many rows: below, the calls cost more than the rows.
+_LEAST_ROWS = 256
+
+Features = NDArray[np.float32]
+
+
+class Column:
+    """
+    The texts of one field: a code for each row, and what the codes stand for.
+    """
+
+    __slots__ = ("codes", "words")
+
+    def __init__(self, words: Words, codes: Codes) -> None:
+        self.words = words
+        self.codes = codes
+
+
+class Table:
+    """
+    Transactions by column, with their feature vectors.
+
+    Args:
+        features: Shape (rows, columns), float32, in the order of the rule set's features; NaN means missing.
+        numbers: Numeric fields by the names that rules use, float64, NaN where missing; a field that is not there is missing in
+            every row. Money in minor units, time in milliseconds.
+        texts: Textual fields likewise.
+        transaction: Returns one row as a transaction, for a rule that fails and for explanations.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        numbers: Mapping[str, NDArray[np.float64]],
+        texts: Mapping[str, Column],
+        transaction: Callable[[int], Transaction],
+    ) -> None:
+        self.features = features
+        self.numbers = numbers
+        self.texts = texts
+        self.transaction = transaction
+        self.rows = len(features)
+
+    def slice(self, begin: int, end: int, slots: int) -> "Slice":
+        """
+        Return some neighbouring rows as a batch.
+        """
+        return Slice(self, _Range(begin, min(end, self.rows)), slots)
+
+
+class _Range:
+    """
+    Which rows of a table a slice has: neighbours, or any.
+    """
+
+    def __init__(self, begin: int, end: int, rows: NDArray[np.intp] | None = None) -> None:
+        self.begin = begin
+        self.rows = rows
+        self.size = end - begin if rows is None else len(rows)
+        self._slice = slice(begin, end)
+
+    def of(self, column: NDArray[Any]) -> NDArray[Any]:
+        found: NDArray[Any] = column[self._slice] if self.rows is None else column[self.rows]
+        return found
+
+    def few(self, rows: NDArray[np.intp]) -> "_Range":
+        return _Range(0, 0, rows + self.begin if self.rows is None else self.rows[rows])
+
+
+class Slice(Batch):
+    """
+    Some rows of a table on their way through a rule set; features stay float32 until somebody calculates with them.
+    """
+
+    __slots__ = ("_columns", "_range", "_table", "_turned")
+
+    def __init__(self, table: Table, rows: _Range, slots: int) -> None:
+        self._table = table
+        self._range = rows
+        self._turned: Features | None = None
+        self._columns: dict[int, Features] = {}
+        self._prepare(rows.size, slots)
+        self.together = False
+
+    @property
+    def places(self) -> NDArray[np.intp]:
+        """
+        Where the rows of the slice stand in the table.
+        """
+        return np.arange(self._range.begin, self._range.begin + self.size) if self._range.rows is None else self._range.rows
+
+    def stored(self, column: int) -> Features:
+        """
+        Return one column of the features as it is kept, infinities taken as missing.
+        """
+        found = self._columns.get(column)
+        if found is None:
+            found = self._table.features[self._range.rows, column] if self._range.rows is not None else self._turn()[column]
+            infinite = np.isinf(found)
+            if infinite.any():
+                found = np.where(infinite, np.float32(np.nan), found)
+            self._columns[column] = found
+        return found
+
+    def _turn(self) -> Features:
+        # All columns at once: turning the rows on their side while they are in the cache takes half the time.
+        if self._turned is None:
+            rows = self._range.of(self._table.features)
+            self._turned = np.empty((rows.shape[1], rows.shape[0]), np.float32)
+            np.copyto(self._turned, rows.T)
+        return self._turned
+
+    def feature(self, column: int) -> NDArray[np.float64]:
+        """
+        Return one column of the features, widened.
+        """
+        return self.stored(column).astype(np.float64)
+
+    def threshold(self, column: int, wide: Callable[[Any], Mask], narrow: Callable[[Features], Mask]) -> Mask:  # noqa: ARG002 - see Batch
+        """
+        Compare one feature with a constant as it is stored.
+        """
+        return narrow(self.stored(column))
+
+    def number(self, name: str) -> NDArray[np.float64]:
+        """
+        Return a numeric field.
+        """
+        column = self._numbers.get(name)
+        if column is None:
+            whole = self._table.numbers.get(name)
+            column = np.full(self.size, np.nan) if whole is None else without_infinities(self._range.of(whole).copy())
+            self._numbers[name] = column
+        return column
+
+    def text(self, name: str) -> Texts:
+        """
+        Return a textual field.
+        """
+        column = self._texts.get(name)
+        if column is None:
+            whole = self._table.texts.get(name)
+            if whole is None:
+                column = Texts(None, np.zeros(self.size, np.uint8), _NOTHING)
+            else:
+                column = Texts(None, self._range.of(whole.codes), whole.words)
+            self._texts[name] = column
+        return column
+
+    def part_of(self, mask: Mask) -> tuple[NDArray[np.intp], Batch] | None:
+        """
+        Return where a mask is true, and those rows as a batch of their own; None where that would not pay.
+        """
+        if np.ndim(mask) == 0 or self.size < _LEAST_ROWS or np.count_nonzero(mask) * _FEW > self.size:
+            return None
+        rows = np.asarray(mask).nonzero()[0]
+        return rows, self.few(rows)
+
+    def few(self, rows: NDArray[np.intp]) -> "Slice":
+        """
+        Return some rows of the slice as a batch of their own.
+        """
+        part = Slice(self._table, self._range.few(rows), len(self.memo))
+        part.lists, part.rates = self.lists, self.rates
+        return part
+
+
+#: The texts of a field that no row has.
+_NOTHING = Words([None])
