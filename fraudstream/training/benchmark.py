@@ -20,9 +20,9 @@ from fraudstream.scoring.load import open_model
 from fraudstream.scoring.manifest import Calibration, Column, Manifest, Thresholds, Training, sha256_hex
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.training.dataset import DAY_MS, Dataset, Progress, require_delay, silent
+from fraudstream.training.ensemble import Ensemble, fit
 from fraudstream.training.export import export
 from fraudstream.training.metrics import average_precision, card_precision, roc_auc
-from fraudstream.training.train import Ensemble, fit
 
 #: Cards that are looked into per day.
 TOP = 100

@@ -44,7 +44,7 @@ def card(trained: TrainedModel) -> str:
 
 
 def _head(trained: TrainedModel) -> str:
-    manifest, ensemble = trained.manifest, trained.plan.ensemble
+    manifest, ensemble = trained.manifest, trained.ensemble
     return f"""# Model {manifest.version}
 
 Gives the probability that a payment is fraud, from {len(manifest.features)} features of the payment and of the recent past
@@ -61,7 +61,7 @@ decisions about a person's credit or account.
 
 
 def _data(trained: TrainedModel) -> str:
-    training, split = trained.manifest.training, trained.plan.split
+    training, split = trained.manifest.training, trained.split
     days = split.train_days * (1 - split.calibrate_share)
     return f"""## Data
 

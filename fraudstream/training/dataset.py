@@ -26,6 +26,10 @@ from fraudstream.training.metrics import codes
 #: Transactions replayed at once; values do not depend on it.
 BATCH = 512
 DAY_MS = 86_400_000
+#: Shares of a history's usable days that teach (the rest measures), and of those that calibrate instead.
+_TEACHING, _CALIBRATING = 0.75, 0.2
+#: Most windows are filled by then; what teaches is worth more than what fills longer ones.
+_LONGEST_WARM_UP_DAYS = 30.0
 
 #: Told as (step, done, total); total is 0 where nobody knows it.
 Progress = Callable[[str, int, int], None]
@@ -195,6 +199,12 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
     calibrate_share: float = 0.25
     delay_days: float = 7.0
 
+    def over(self, rows: Dataset) -> "Split":  # noqa: ARG002 (see Proportions)
+        """
+        Return itself: days that somebody chose fit every history or are refused later.
+        """
+        return self
+
     def cut(self, rows: Dataset) -> tuple[Dataset, Dataset, Dataset]:
         """
         Return the rows to learn from, to calibrate on and to measure on.
@@ -203,3 +213,28 @@ class Split(msgspec.Struct, frozen=True, kw_only=True):
         end = start + self.train_days * DAY_MS
         turn = end - self.calibrate_share * self.train_days * DAY_MS
         return rows.between(start, turn), rows.between(turn, end), rows.between(end + self.delay_days * DAY_MS, np.inf)
+
+
+class Proportions(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How a history of any length is cut: of the days beside warm-up and delay, three quarters teach and a quarter measures.
+
+    Without ``warm_up_days`` a sixth of the history, at most thirty days, only fills windows.
+    """
+
+    warm_up_days: float | None = None
+    delay_days: float = 7.0
+
+    def over(self, rows: Dataset) -> Split:
+        """
+        Return the split that fits the span of these rows.
+        """
+        span_days = float(rows.occurred_ms.max() - rows.occurred_ms.min() + 1) / DAY_MS if len(rows) else 0.0
+        warm_up_days = min(span_days / 6, _LONGEST_WARM_UP_DAYS) if self.warm_up_days is None else self.warm_up_days
+        left = max(span_days - warm_up_days - self.delay_days, 0.0)
+        return Split(
+            warm_up_days=round(warm_up_days, 3),
+            train_days=round(_TEACHING * left, 3),
+            calibrate_share=_CALIBRATING,
+            delay_days=self.delay_days,
+        )

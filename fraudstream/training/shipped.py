@@ -11,7 +11,8 @@ from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.synthetic import SyntheticPlan, demo_plan, generate, training_plan
 from fraudstream.training.card import write_card
 from fraudstream.training.dataset import Progress, Split, silent
-from fraudstream.training.train import Ensemble, Source, TrainedModel, TrainingPlan, train
+from fraudstream.training.ensemble import Ensemble
+from fraudstream.training.train import Source, TrainedModel, TrainingPlan, train
 
 #: Worlds that the shipped model learns from.
 SEEDS = tuple(range(1, 10))

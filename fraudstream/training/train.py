@@ -34,7 +34,8 @@ from fraudstream.scoring.model import OnnxModel
 from fraudstream.scoring.reference import reference_of
 from fraudstream.training.calibration import Costs, calibrate, thresholds
 from fraudstream.training.curves import Curves, curves
-from fraudstream.training.dataset import Dataset, Progress, Split, build, join, require_delay, silent
+from fraudstream.training.dataset import DAY_MS, Dataset, Progress, Proportions, Split, build, join, require_delay, silent
+from fraudstream.training.ensemble import Ensemble, fit, suited
 from fraudstream.training.evaluate import Evaluation, evaluate
 from fraudstream.training.export import export, margins, probabilities
 from fraudstream.training.judge import FINE_CURVE, CostCurve, cost_curve
@@ -84,40 +85,22 @@ class Source:
         return build(features, self.read(), progress=progress, total=self.total)
 
 
-class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
-    """
-    Size and pace of the gradient-boosted trees.
-
-    ``row_share`` of the rows is drawn for each tree, and ``split_columns`` of the columns for each split (0 = all), by the
-    seed; by default nothing is drawn, and the seed changes nothing.
-    """
-
-    trees: int = 100
-    depth: int = 4
-    eta: float = 0.1
-    min_child_weight: float = 5.0
-    reg_lambda: float = 5.0
-    max_bin: int = 256
-    row_share: float = 1.0
-    split_columns: int = 0
-    seed: int = 1
-
-
 class TrainingPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything that decides the bytes of a model.
 
     ``sources`` are read each on its own, ``history`` says in words what they are; ``unseen`` are only measured, and whole.
-    ``bands`` are the thresholds that precision and recall are reported at. ``command`` is what a person types to build the
-    model again; ``limits`` are sentences that its card must not be without.
+    Without an ``ensemble`` the trees grow by how much there is to learn from. ``bands`` are the thresholds that precision and
+    recall are reported at. ``command`` is what a person types to build the model again; ``limits`` are sentences that its card
+    must not be without.
     """
 
     features: FeatureSet
     sources: Sequence[History]
     unseen: Sequence[History] = ()
     history: str = ""
-    split: Split = Split()
-    ensemble: Ensemble = Ensemble()
+    split: Split | Proportions = Proportions()
+    ensemble: Ensemble | None = None
     costs: Costs = Costs()
     bands: Thresholds = Thresholds(challenge=0.5, review=0.75, block=0.93)
     version: str = "default-1"
@@ -130,8 +113,9 @@ class TrainedModel:
     """
     A finished model: its bytes, its manifest, and what it found in rows that it did not learn from.
 
-    ``curves`` are what can be drawn of the held-out rows and of each unseen history, by name, the held-out ones first; ``cost``
-    is what cut-offs would have cost on the held-out rows, and ``moved`` how far each feature moves the log-odds on average.
+    ``split`` and ``ensemble`` are what the plan came to on its history. ``curves`` are what can be drawn of the held-out rows
+    and of each unseen history, by name, the held-out ones first; ``cost`` is what cut-offs would have cost on the held-out
+    rows, and ``moved`` how far each feature moves the log-odds on average.
     """
 
     onnx: bytes
@@ -141,6 +125,8 @@ class TrainedModel:
     unseen: dict[str, Evaluation]
     moved: dict[str, float]
     plan: TrainingPlan
+    split: Split
+    ensemble: Ensemble
     curves: dict[str, Curves]
     cost: CostCurve
 
@@ -167,64 +153,38 @@ def train(plan: TrainingPlan, progress: Progress = silent) -> TrainedModel:
     """
     require_delay(plan.features, plan.split.delay_days * 86_400)
     rows = join([source.rows(plan.features, progress) for source in plan.sources])
-    learn, settle, held_out = plan.split.cut(rows)
+    split = plan.split.over(rows)
+    learn, settle, held_out = split.cut(rows)
     _require_frauds(learn, settle, held_out)
-    booster = fit(plan.ensemble, learn, progress)
+    ensemble = plan.ensemble or suited(int(learn.fraud.sum()))
+    booster = fit(ensemble, learn, progress)
     line = calibrate(margins(booster, settle.matrix), settle.fraud)
     onnx = export(booster, line)
-    draft = _manifest(plan, learn, onnx, line)
+    draft = _manifest(plan, ensemble.seed, learn, onnx, line)
     model = open_model(onnx, draft)
     parity = _parity(model, booster, line, held_out.matrix)
     progress("measure", 0, 1 + len(plan.unseen))
     scores = model.score(held_out.matrix)
     measured = evaluate(held_out, scores, plan.bands)
     drawn = {HELD_OUT: curves(held_out, scores)}
-    unseen = _measure_unseen(plan, model, drawn, progress)
+    unseen = _measure_unseen(plan, split.warm_up_days, model, drawn, progress)
     reference = reference_of(plan.features.names, learn.matrix, scores)
     manifest = msgspec.structs.replace(draft, parity=parity, metrics=_metrics(measured, unseen), reference=reference)
     cost = cost_curve(held_out, scores, plan.costs, manifest.thresholds, at_scores=FINE_CURVE)
     moved = _mean_moves(model, held_out)
-    return TrainedModel(onnx, manifest, open_model(onnx, manifest), measured, unseen, moved, plan, drawn, cost)
-
-
-def fit(ensemble: Ensemble, rows: Dataset, progress: Progress = silent) -> xgboost.Booster:
-    """
-    Train the trees on one thread.
-
-    ``base_score`` is fixed at one half: since XGBoost 2 the default is estimated from the data, which costs average precision
-    where fraud is rare, and would have to be carried into the export.
-    """
-    params = {
-        "objective": "binary:logistic",
-        "base_score": 0.5,
-        "tree_method": "hist",
-        "max_bin": ensemble.max_bin,
-        "max_depth": ensemble.depth,
-        "eta": ensemble.eta,
-        "min_child_weight": ensemble.min_child_weight,
-        "lambda": ensemble.reg_lambda,
-        "subsample": ensemble.row_share,
-        "colsample_bynode": min(1.0, ensemble.split_columns / rows.matrix.shape[1]) if ensemble.split_columns else 1.0,
-        "seed": ensemble.seed,
-        "nthread": 1,
-        "verbosity": 1,
-    }
-    data = xgboost.DMatrix(rows.matrix, label=rows.fraud, nthread=1)
-    return xgboost.train(params, data, num_boost_round=ensemble.trees, callbacks=[_Told(progress, ensemble.trees)])
-
-
-class _Told(xgboost.callback.TrainingCallback):
-    """
-    Passes each finished tree on to the progress.
-    """
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._total = total
-
-    def after_iteration(self, model: xgboost.Booster, epoch: int, evals_log: object) -> bool:  # noqa: ARG002
-        self._progress("train", epoch + 1, self._total)
-        return False
+    return TrainedModel(
+        onnx=onnx,
+        manifest=manifest,
+        model=open_model(onnx, manifest),
+        held_out=measured,
+        unseen=unseen,
+        moved=moved,
+        plan=plan,
+        split=split,
+        ensemble=ensemble,
+        curves=drawn,
+        cost=cost,
+    )
 
 
 def _require_frauds(learn: Dataset, settle: Dataset, held_out: Dataset) -> None:
@@ -250,12 +210,12 @@ def _parity(model: OnnxModel, booster: xgboost.Booster, line: Calibration, matri
 
 
 def _measure_unseen(
-    plan: TrainingPlan, model: OnnxModel, drawn: dict[str, Curves], progress: Progress
+    plan: TrainingPlan, warm_up_days: float, model: OnnxModel, drawn: dict[str, Curves], progress: Progress
 ) -> dict[str, Evaluation]:
     found = {}
     for at, source in enumerate(plan.unseen, start=1):
         rows = source.rows(plan.features, progress)
-        warm = rows.between(float(rows.occurred_ms.min()) + plan.split.warm_up_days * 86_400_000, np.inf)
+        warm = rows.between(float(rows.occurred_ms.min()) + warm_up_days * DAY_MS, np.inf)
         scores = model.score(warm.matrix)
         found[source.name] = evaluate(warm, scores, plan.bands)
         drawn[source.name] = curves(warm, scores)
@@ -281,7 +241,7 @@ def _mean_moves(model: OnnxModel, rows: Dataset, most: int = 4000) -> dict[str, 
     return {model.feature_names[at]: round(float(mean[at]), 4) for at in np.argsort(-mean, kind="stable")}
 
 
-def _manifest(plan: TrainingPlan, learn: Dataset, onnx: bytes, line: Calibration) -> Manifest:
+def _manifest(plan: TrainingPlan, seed: int, learn: Dataset, onnx: bytes, line: Calibration) -> Manifest:
     return Manifest(
         version=plan.version,
         sha256=sha256_hex(onnx),
@@ -296,7 +256,7 @@ def _manifest(plan: TrainingPlan, learn: Dataset, onnx: bytes, line: Calibration
             rows=len(learn),
             frauds=int(learn.fraud.sum()),
             label_delay_s=int(plan.split.delay_days * 86_400),
-            seed=plan.ensemble.seed,
+            seed=seed,
             command=plan.command,
             packages={name: version(name) for name in _PACKAGES},
         ),

@@ -11,7 +11,7 @@ from fraudstream.domain.errors import InvalidFeatures, InvalidSettings
 from fraudstream.features.load import load_features
 from fraudstream.training.benchmark import BenchmarkPlan, benchmark, split, stack
 from fraudstream.training.dataset import DAY_MS, Dataset, require_delay
-from fraudstream.training.train import Ensemble
+from fraudstream.training.ensemble import Ensemble
 
 FEATURES = load_features("entity user log feature amount_minor = amount feature night = hour(timestamp) <= 6")
 START = date(2018, 7, 25)

@@ -18,9 +18,10 @@ from fraudstream.scoring.load import load_model
 from fraudstream.scoring.manifest import Calibration
 from fraudstream.training.card import card
 from fraudstream.training.dataset import DAY_MS, Dataset, Split, build, join
+from fraudstream.training.ensemble import Ensemble, fit
 from fraudstream.training.export import export
 from fraudstream.training.history import train_on_history
-from fraudstream.training.train import MAX_PARITY, Ensemble, Source, TrainedModel, TrainingPlan, fit, train
+from fraudstream.training.train import MAX_PARITY, Source, TrainedModel, TrainingPlan, train
 
 DEFINITIONS = """
 entity card log
