@@ -15,9 +15,10 @@ from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_overview import read_overview
 from fraudstream.app.connections import address
 from fraudstream.domain.errors import TransientError
-from fraudstream.fleet.overview import GroupState, Overview
+from fraudstream.fleet.overview import GroupState, Overview, ServerState
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
+from fraudstream.telemetry.logging import count_lines
 from fraudstream.telemetry.metrics import Metrics
 
 #: One value of one gauge: the gauge, values of its labels, the value.
@@ -40,7 +41,11 @@ class Board:
         """
         there = {stream.stream for stream in overview.streams if stream.exists}
         groups = [group for group in overview.groups if group.known and group.stream in there]
-        values = [*self._streams(overview), *(value for group in groups for value in self._group(group))]
+        values = [
+            *self._server(overview.server),
+            *self._streams(overview),
+            *(value for group in groups for value in self._group(group)),
+        ]
         for gauge, labels, value in values:
             gauge.labels(*labels).set(value)
         self._keep_only({(gauge, labels) for gauge, labels, _ in values})
@@ -56,6 +61,15 @@ class Board:
             gauge.remove(*labels)
         self._shown = wanted
 
+    def _server(self, server: ServerState) -> Iterator[_Value]:
+        metrics, name = self._metrics, (server.name,)
+        yield metrics.redis_memory_used_bytes, name, server.memory_bytes
+        yield metrics.redis_memory_limit_bytes, name, server.memory_limit_bytes
+        yield metrics.redis_clients, name, server.clients
+        yield metrics.redis_evicted_keys, name, server.evicted_keys
+        yield metrics.redis_append_ok, name, server.last_append_ok
+        yield metrics.redis_answer_seconds, name, server.answer_ms / 1000
+
     def _streams(self, overview: Overview) -> Iterator[_Value]:
         metrics, letters = self._metrics, overview.dead_letters
         for stream in overview.streams:
@@ -63,6 +77,8 @@ class Board:
             yield metrics.stream_memory_bytes, (stream.stream,), stream.memory_bytes
             if self._most_entries and stream.stream.startswith(RAW):
                 yield metrics.stream_max_entries, (stream.stream,), self._most_entries
+        undeliverable = overview.undeliverable
+        yield metrics.alerts_undeliverable_entries, (undeliverable.stream,), undeliverable.entries
         yield metrics.dlq_entries, (letters.stream,), letters.entries
         yield metrics.dlq_oldest_entry_age_seconds, (letters.stream,), letters.oldest_age_s
 
@@ -70,6 +86,7 @@ class Board:
         metrics, pair = self._metrics, (group.stream, group.group)
         yield metrics.group_lag_entries, pair, math.nan if group.lag_entries is None else group.lag_entries
         yield metrics.group_lag_unknown, pair, not group.lag_told
+        yield metrics.group_oldest_unread_age_seconds, pair, group.oldest_unread_age_s
         yield metrics.group_pending_entries, pair, group.pending_entries
         yield metrics.group_oldest_pending_age_seconds, pair, group.oldest_pending_age_s
         yield metrics.group_consumers, (*pair, "active"), len(group.workers)
@@ -92,6 +109,7 @@ async def run_monitor(
         ConfigurationError: The address of Redis or the port cannot be used.
     """
     metrics = Metrics(groups=(), producer=False, monitor=True)
+    count_lines(metrics.logged)
     board = Board(metrics, most_entries=settings.lag_limit_entries)
     log = structlog.get_logger()
     with ExitStack() as stack:

@@ -10,6 +10,7 @@ from fraudstream import __version__
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.chaos import chaos
+from fraudstream.cli.dashboards import dashboards_app
 from fraudstream.cli.db import db_app
 from fraudstream.cli.decisions import decisions_app
 from fraudstream.cli.demo import demo
@@ -46,6 +47,7 @@ app.add_typer(dlq_app, name="dlq")
 app.add_typer(rules_app, name="rules")
 app.add_typer(features_app, name="features")
 app.add_typer(db_app, name="db")
+app.add_typer(dashboards_app, name="dashboards")
 
 
 def _version(asked: bool) -> None:

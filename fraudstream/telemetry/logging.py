@@ -57,8 +57,8 @@ def _before_render(*, as_json: bool, count_line: CountLine | None) -> list[Proce
         else structlog.processors.format_exc_info,
     ]
     if count_line is not None:
-        processors.append(_counter(count_line))
-    return [*processors, redact]
+        count_lines(count_line)
+    return [*processors, _count, redact]
 
 
 def _render(*, as_json: bool) -> Processor:
@@ -72,12 +72,25 @@ def _write_json(_logger: Any, _method: str, event: EventDict) -> str:
     return orjson.dumps(event).decode()
 
 
-def _counter(count_line: CountLine) -> Processor:
-    def count(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        count_line(str(event["level"]))
-        return event
+class _Counting:
+    """
+    Who is told of every line: known only once the metrics of a process are, long after its first line.
+    """
 
-    return count
+    told: CountLine | None = None
+
+
+def count_lines(told: CountLine) -> None:
+    """
+    Tell the level of every line from now on; must not raise.
+    """
+    _Counting.told = staticmethod(told)
+
+
+def _count(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    if _Counting.told is not None:
+        _Counting.told(event["level"])
+    return event
 
 
 def _configure_standard_library(stream: TextIO, level: int, before: list[Processor], render: Processor) -> None:
