@@ -20,6 +20,7 @@ WHERE received_at >= $2
 _OUTCOMES = "SELECT outcome, count(*) AS n FROM decisions GROUP BY outcome"
 #: What ``stored`` gives the latency of, as shares.
 PERCENTILES = (0.5, 0.95, 0.99, 0.999)
+_PROBABILITIES = "SELECT transaction_id, model, probability, vector FROM decisions"
 _SCORES = "SELECT transaction_id, outcome <> 'approve' AS flagged, score FROM decisions"
 
 
@@ -41,3 +42,15 @@ async def stored(url: str, since: datetime = datetime(1970, 1, 1, tzinfo=UTC)) -
         "outcomes": {row["outcome"]: row["n"] for row in outcomes},
         "scores": [tuple(row) for row in scores],
     }
+
+
+async def recorded_scores(url: str) -> dict[str, tuple[str, float | None, bytes]]:
+    """
+    Return model, probability and vector of every decision on record, by transaction.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(_PROBABILITIES)
+    finally:
+        await connection.close()
+    return {row["transaction_id"]: (row["model"], row["probability"], bytes(row["vector"])) for row in rows}

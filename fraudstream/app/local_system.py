@@ -56,6 +56,12 @@ class LocalSystem:
             "FRAUDSTREAM_DEDUP_HORIZON_S": str(self._horizon_s),
         }
 
+    def set(self, **variables: str) -> None:
+        """
+        Add environment names for workers that start from now on.
+        """
+        self._inherited |= variables
+
     def settings(self) -> Settings:
         """
         Return the settings that a producer shares with the workers.

@@ -48,17 +48,17 @@ def benchmark_command(
     from fraudstream.features.load import load_features
     from fraudstream.producers.files import read_file
     from fraudstream.settings import locate
-    from fraudstream.training.benchmark import BenchmarkPlan, benchmark
+    from fraudstream.training.benchmark import BenchmarkPlan, benchmark, span_ms
     from fraudstream.training.dataset import build, require_delay
 
-    starts = [_day(text, "--train-start") for text in train_start.split(",")]
+    starts = [day_of(text, "--train-start") for text in train_start.split(",")]
     plan = BenchmarkPlan(train_starts=starts, train_days=train_days, delay_days=delay_days, test_days=test_days)
     file = locate(features)
     definitions = load_features(_text_of(file), name=file.name)
     require_delay(definitions, delay_days * 86_400)
     with progress(quiet=quiet) as shown:
         count = _counted(shown)
-        rows = build(definitions, read_file(transactions, mapping), progress=count)
+        rows = build(definitions, read_file(transactions, mapping), span_ms=span_ms(plan), progress=count)
         found = benchmark(definitions, rows, plan, progress=count)
     if as_json:
         print_json("fraudstream.model_benchmark/1", msgspec.to_builtins(found))
@@ -259,7 +259,7 @@ def _scored(path: Path, features: Path, transactions: Path, mapping: str | None,
     from fraudstream.settings import locate
     from fraudstream.training.judge import scored
 
-    first = None if since is None else _day(since, "--since")
+    first = None if since is None else day_of(since, "--since")
     with progress(quiet=quiet) as shown:
         return scored(locate(path), locate(features), [transactions], mapping=mapping, since=first, progress=_counted(shown))
 
@@ -275,7 +275,10 @@ def _around(found: Any) -> str:
     return f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})"
 
 
-def _day(text: str, option: str) -> date:
+def day_of(text: str, option: str) -> date:
+    """
+    Read a day.
+    """
     try:
         return date.fromisoformat(text.strip())
     except ValueError:

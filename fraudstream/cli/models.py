@@ -12,7 +12,7 @@ import typer
 
 from fraudstream.cli.asking import REFUSED, AsJson, Config, RedisUrl, columns, plain_text, who
 from fraudstream.cli.entry import BAD_NEWS, exits, load_settings, print_json
-from fraudstream.cli.model import model_app
+from fraudstream.cli.model_parity import model_app
 from fraudstream.cli.rule_sets import moment
 
 __all__ = ["model_app"]
