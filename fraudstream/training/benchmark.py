@@ -85,6 +85,14 @@ class Benchmark(msgspec.Struct, frozen=True, kw_only=True):
     mean: Mean
 
 
+def span_ms(plan: BenchmarkPlan) -> tuple[int, int]:
+    """
+    Return the event time that the folds look at, milliseconds, its end exclusive; everything else only fills windows.
+    """
+    days = plan.train_days + plan.delay_days + plan.test_days
+    return _midnight_ms(min(plan.train_starts)), _midnight_ms(max(plan.train_starts)) + days * DAY_MS
+
+
 def benchmark(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, *, progress: Progress = silent) -> Benchmark:
     """
     Run the protocol.

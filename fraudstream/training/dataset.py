@@ -2,6 +2,7 @@
 Labelled history to a matrix: replayed through the very kernel that serves, in the order of its own time.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -73,7 +74,14 @@ class Dataset:
         return Dataset(self.matrix[kept], self.fraud[kept], self.occurred_ms[kept], self.holders[kept], self.scenario[kept])
 
 
-def build(features: FeatureSet, source: Iterable[Labelled], *, progress: Progress = silent, total: int = 0) -> Dataset:
+def build(
+    features: FeatureSet,
+    source: Iterable[Labelled],
+    *,
+    span_ms: tuple[float, float] = (-math.inf, math.inf),
+    progress: Progress = silent,
+    total: int = 0,
+) -> Dataset:
     """
     Replay one source into rows.
 
@@ -85,22 +93,29 @@ def build(features: FeatureSet, source: Iterable[Labelled], *, progress: Progres
     Args:
         features: What to compute.
         source: In the order of event time, as producers yield it.
+        span_ms: Rows are wanted of this span of event time, its end exclusive; what lies outside only moves its entities.
         progress: Called after each batch with step ``replay``.
         total: Transactions to come, for the progress.
 
     Raises:
         InvalidTransaction: A body is not a transaction; a training file must be whole.
     """
-    seen: list[_Seen] = []
+    kept: list[_Seen] = []
     parts: list[NDArray[np.float32]] = []
-    store = MemoryEntityStore(features)
-    for batch in _batches(source, seen):
-        parts.extend(replay(features, [batch], store=store))
+    store, done = MemoryEntityStore(features), 0
+    for batch, seen in _batches(source):
+        wanted = np.array([span_ms[0] <= one.occurred_ms < span_ms[1] for one in seen])
+        if wanted.any():
+            parts.extend(matrix[wanted] for matrix in replay(features, [batch], store=store))
+            kept.extend(one for one, asked in zip(seen, wanted.tolist(), strict=True) if asked)
+        else:
+            store.touch(records(features, batch))
         if features.reads_labels:
-            _tell(features, store, batch, seen[-len(batch) :])
-        progress("replay", len(seen), total)
+            _tell(features, store, batch, seen)
+        done += len(batch)
+        progress("replay", done, total)
     matrix = np.concatenate(parts) if parts else np.zeros((0, len(features.names)), dtype=np.float32)
-    return _rows(matrix, seen)
+    return _rows(matrix, kept)
 
 
 class _Seen(NamedTuple):
@@ -110,14 +125,14 @@ class _Seen(NamedTuple):
     scenario: str
 
 
-def _batches(source: Iterable[Labelled], seen: list[_Seen]) -> Iterator[Sequence[Transaction]]:
+def _batches(source: Iterable[Labelled]) -> Iterator[tuple[Sequence[Transaction], Sequence[_Seen]]]:
     """
-    Yield decoded transactions, each id once, and note what the rows need beside the features.
+    Yield decoded transactions, each id once, with what the rows need beside the features.
     """
     ids: set[str] = set()
     rows = iter(source)
     while batch := list(islice(rows, BATCH)):
-        fresh = []
+        fresh, seen = [], []
         for row in batch:
             if row.transaction_id not in ids:
                 ids.add(row.transaction_id)
@@ -125,7 +140,7 @@ def _batches(source: Iterable[Labelled], seen: list[_Seen]) -> Iterator[Sequence
                 seen.append(_Seen(row.fraud, one.occurred_at_ms, one.card_id or one.user_id, row.scenario))
                 fresh.append(one)
         if fresh:
-            yield fresh
+            yield fresh, seen
 
 
 def _tell(features: FeatureSet, store: MemoryEntityStore, batch: Sequence[Transaction], seen: Sequence[_Seen]) -> None:

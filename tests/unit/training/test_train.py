@@ -166,6 +166,20 @@ def test_transactions_without_a_label_move_entities_but_are_no_rows() -> None:
     np.testing.assert_array_equal(half.fraud, whole.fraud[1::2])
 
 
+def test_rows_of_a_span_are_what_they_are_in_the_whole() -> None:
+    features = load_features(DEFINITIONS)
+    world = list(generate(a_world(6, transactions=3000)))
+    whole = build(features, world)
+    first, end = np.quantile(whole.occurred_ms, [0.5, 0.8])
+
+    part = build(features, world, span_ms=(first, end))
+
+    expected = whole.between(first, end)
+    assert len(part) == pytest.approx(900, abs=2)
+    np.testing.assert_array_equal(part.matrix, expected.matrix)
+    np.testing.assert_array_equal(part.fraud, expected.fraud)
+
+
 def _unlabelled_at(rows: Iterable[Labelled], odd: int) -> Iterable[Labelled]:
     for at, row in enumerate(rows):
         yield (
