@@ -34,6 +34,7 @@ def benchmark_command(
     delay_days: Annotated[int, typer.Option(help="Days between training and test: what labels take.", min=0)] = 7,
     test_days: Annotated[int, typer.Option(help="Days of test.", min=1)] = 7,
     mapping: Mapping = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder to write figures to, as SVG.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -48,7 +49,7 @@ def benchmark_command(
     from fraudstream.features.load import load_features
     from fraudstream.producers.files import read_file
     from fraudstream.settings import locate
-    from fraudstream.training.benchmark import BenchmarkPlan, benchmark, span_ms
+    from fraudstream.training.benchmark import BenchmarkPlan, scored_folds, span_ms, summary
     from fraudstream.training.dataset import build, require_delay
 
     starts = [day_of(text, "--train-start") for text in train_start.split(",")]
@@ -59,13 +60,30 @@ def benchmark_command(
     with progress(quiet=quiet) as shown:
         count = _counted(shown)
         rows = build(definitions, read_file(transactions, mapping), span_ms=span_ms(plan), progress=count)
-        found = benchmark(definitions, rows, plan, progress=count)
+        folds = list(scored_folds(definitions, rows, plan, progress=count))
+    found = summary([one.fold for one in folds])
+    if figures is not None:
+        _draw_benchmark(folds, file.name, figures)
     if as_json:
         print_json("fraudstream.model_benchmark/1", msgspec.to_builtins(found))
         return
     lines = [(one.train_start, one.rows, one.frauds, one.auc, one.ap, one.cp100) for one in found.folds]
     mean = ("mean", "", "", found.mean.auc, found.mean.ap, found.mean.cp100)
     typer.echo(columns(("train from", "rows", "frauds", "AUC", "AP", "CP@100"), [*lines, mean]))
+
+
+def _draw_benchmark(folds: list[Any], name: str, folder: Path) -> None:
+    """
+    Draw what all folds together came to.
+    """
+    import numpy as np
+
+    from fraudstream.training.benchmark import stack
+    from fraudstream.training.curves import curves
+    from fraudstream.training.figures import benchmark_figures, write_figures
+
+    found = curves(stack([one.tested for one in folds]), np.concatenate([one.scores for one in folds]))
+    write_figures(benchmark_figures(name, found), folder)
 
 
 @model_app.command("info")

@@ -7,7 +7,8 @@ References:
     handbook, chapters 3 and 5 (ULB and Worldline).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -66,6 +67,17 @@ class Fold(msgspec.Struct, frozen=True, kw_only=True):
     cp100: float
 
 
+@dataclass(frozen=True)
+class ScoredFold:
+    """
+    A fold with what it was tested on, and the scores of these rows.
+    """
+
+    fold: Fold
+    tested: Dataset
+    scores: NDArray[np.float32]
+
+
 class Mean(msgspec.Struct, frozen=True, kw_only=True):
     """
     The mean over the folds: what is compared, since single weeks vary by 0.010 to 0.015 in average precision.
@@ -107,11 +119,25 @@ def benchmark(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, *, progr
         InvalidFeatures: A feature reads labels that are younger than the delay.
         InvalidSettings: A fold has no fraud to learn from, or none to test on.
     """
+    return summary([one.fold for one in scored_folds(features, rows, plan, progress=progress)])
+
+
+def scored_folds(
+    features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, *, progress: Progress = silent
+) -> Iterator["ScoredFold"]:
+    """
+    Run the protocol and yield each fold with the rows that it was tested on; see ``benchmark``.
+    """
     require_delay(features, plan.delay_days * 86_400)
-    folds = []
     for at, start in enumerate(plan.train_starts, start=1):
-        folds.append(_fold(features, rows, plan, start))
+        yield _fold(features, rows, plan, start)
         progress("fold", at, len(plan.train_starts))
+
+
+def summary(folds: Sequence[Fold]) -> Benchmark:
+    """
+    Return folds with their mean.
+    """
     mean = {name: round(float(np.mean([getattr(fold, name) for fold in folds])), 4) for name in ("auc", "ap", "cp100")}
     return Benchmark(folds=tuple(folds), mean=Mean(**mean))
 
@@ -146,13 +172,13 @@ def stack(parts: Sequence[Dataset]) -> Dataset:
     return Dataset(*(np.concatenate([getattr(part, column) for part in parts]) for column in columns))
 
 
-def _fold(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, start: date) -> Fold:
+def _fold(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, start: date) -> ScoredFold:
     train, test = split(rows, plan, start)
     if not train.fraud.any() or not test.fraud.any():
         raise InvalidSettings(f"the fold of {start} has no fraud to train or to test on; the history must cover its days")
     scores = _model(features, plan, train).score(test.matrix)
     days: NDArray[np.int64] = test.occurred_ms // DAY_MS
-    return Fold(
+    fold = Fold(
         train_start=start,
         rows=len(test),
         frauds=int(test.fraud.sum()),
@@ -160,6 +186,7 @@ def _fold(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, start: date)
         ap=round(average_precision(test.fraud, scores), 4),
         cp100=round(card_precision(days, test.holders, test.fraud, scores, top=TOP), 4),
     )
+    return ScoredFold(fold, test, scores)
 
 
 def _model(features: FeatureSet, plan: BenchmarkPlan, train: Dataset) -> OnnxModel:

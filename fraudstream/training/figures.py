@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
 
+import msgspec
+
 from fraudstream.scoring.manifest import Thresholds
 from fraudstream.training.chart import BLUE, GREEN, GREY, ORANGE, PURPLE, Axis, Dot, Dots, Line, draw
 from fraudstream.training.curves import Curves, Point
@@ -46,7 +48,14 @@ def write_figures(drawn: Mapping[str, str], folder: Path) -> None:
         (folder / name).write_text(svg, encoding="utf-8")
 
 
-def precision_recall_figure(named: Mapping[str, Curves], bands: Thresholds) -> str:
+def benchmark_figures(name: str, found: Curves) -> dict[str, str]:
+    """
+    Return the figures of a benchmark by file name: its scores rank and are not calibrated, so that cost is not drawn.
+    """
+    return {PRECISION_RECALL: precision_recall_figure({name: found}, None), WEEKS: weeks_figure({name: found})}
+
+
+def precision_recall_figure(named: Mapping[str, Curves], bands: Thresholds | None) -> str:
     """
     Draw how many of the flagged are fraud against how much of the fraud is flagged, thresholds marked on the first curve.
     """
@@ -59,7 +68,7 @@ def precision_recall_figure(named: Mapping[str, Curves], bands: Thresholds) -> s
     # Thresholds lie close together where little is flagged: their words take turns above and below.
     marks = [
         Dot(x=at.recall, y=at.precision, word=f"{word} from {score:g}", below=word == "review")
-        for word, score in (("challenge", bands.challenge), ("review", bands.review), ("block", bands.block))
+        for word, score in ({} if bands is None else msgspec.structs.asdict(bands)).items()
         if (at := _from(first.precision_recall, score)) is not None
     ]
     return draw(
