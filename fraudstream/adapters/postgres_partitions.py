@@ -65,7 +65,9 @@ class _Part(msgspec.Struct, frozen=True):
     end: datetime
 
 
-async def maintain(url: str, *, now: datetime | None = None, keep: Mapping[str, timedelta] | None = None) -> Maintained:
+async def maintain(
+    url: str, *, now: datetime | None = None, keep: Mapping[str, timedelta] | None = None, patience_s: float = 5.0
+) -> Maintained:
     """
     Make the partitions of the coming days, move rows that came before theirs, drop what is too old, grant the dashboards' role.
 
@@ -75,6 +77,7 @@ async def maintain(url: str, *, now: datetime | None = None, keep: Mapping[str, 
         url: Where the database is; the user must own the tables.
         now: The present; None for that of the server.
         keep: How long rows of a table are kept, where it is not as usual.
+        patience_s: How long a reader of a table is waited for; whoever comes meanwhile waits too.
 
     Raises:
         DecisionStoreUnavailable: PostgreSQL did not answer, or a table stayed in use; what was done until then stays done.
@@ -82,18 +85,20 @@ async def maintain(url: str, *, now: datetime | None = None, keep: Mapping[str, 
     connection = await connect(url, statement_timeout_s=None)
     try:
         with translated():
-            return await _maintain(connection, now, keep or {})
+            return await _maintain(connection, now, keep or {}, patience_s)
     except DecisionStoreUnavailable as exc:
         if isinstance(exc.__cause__, asyncpg.LockNotAvailableError):
-            raise DecisionStoreUnavailable("a partitioned table stayed in use for 5 s; call again") from exc
+            raise DecisionStoreUnavailable("a partitioned table stayed in use; call again") from exc
         raise
     finally:
         await part_from(connection)
 
 
-async def _maintain(connection: asyncpg.Connection, now: datetime | None, keep: Mapping[str, timedelta]) -> Maintained:
+async def _maintain(
+    connection: asyncpg.Connection, now: datetime | None, keep: Mapping[str, timedelta], patience_s: float
+) -> Maintained:
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)  # ends with the connection
-    await connection.execute("SET timezone = 'UTC'; SET lock_timeout = '5s'")
+    await connection.execute(f"SET timezone = 'UTC'; SET lock_timeout = {int(patience_s * 1000)}")
     now = now or await connection.fetchval("SELECT now()")
     dashboards = await connection.fetchval("SELECT grant_to_dashboards()")
     kind = await connection.fetchval("SELECT relkind FROM pg_class WHERE oid = to_regclass('approved_transactions')")

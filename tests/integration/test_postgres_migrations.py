@@ -136,7 +136,7 @@ async def test_files_for_timescale_wait_where_the_extension_is_missing(database:
 def test_migrations_are_numbered_without_gaps_or_twins() -> None:
     names = sorted(file.name for file in migrations_folder().glob("*.sql"))
 
-    assert all(re.fullmatch(r"\d{4}_[a-z_]+(\.timescale)?\.sql", name) for name in names)
+    assert all(re.fullmatch(r"\d{4}_[a-z_]+(\.timescale|\.plain)?\.sql", name) for name in names)
     assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
 
 
