@@ -143,6 +143,7 @@ def evaluate_command(
     features: Definitions = _FEATURES,
     mapping: Mapping = None,
     since: Since = None,
+    figures: Annotated[Path | None, typer.Option(help="Folder to write figures to, as SVG.")] = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
@@ -153,7 +154,9 @@ def evaluate_command(
     """
     import msgspec
 
-    judged, _, _ = _scored(path, features, transactions, mapping, since, quiet=quiet)
+    judged, rows, scores = _scored(path, features, transactions, mapping, since, quiet=quiet)
+    if figures is not None:
+        _draw_evaluation(path, transactions.name, rows, scores, figures)
     if as_json:
         print_json("fraudstream.model_evaluate/1", msgspec.to_builtins(judged))
         return
@@ -165,6 +168,22 @@ def evaluate_command(
         for band in found.bands
     ]
     typer.echo(columns(("from", "score", "flagged", "precision", "recall"), lines))
+
+
+def _draw_evaluation(path: Path, name: str, rows: Any, scores: Any, folder: Path) -> None:
+    """
+    Draw a model on one history, with the thresholds of its manifest and the usual costs.
+    """
+    from fraudstream.scoring.load import load_manifest
+    from fraudstream.settings import locate
+    from fraudstream.training.calibration import Costs
+    from fraudstream.training.curves import curves
+    from fraudstream.training.figures import figures, write_figures
+    from fraudstream.training.judge import FINE_CURVE, cost_curve
+
+    bands = load_manifest(locate(path)).thresholds
+    cost = cost_curve(rows, scores, Costs(), bands, at_scores=FINE_CURVE)
+    write_figures(figures({name: curves(rows, scores)}, cost, bands), folder)
 
 
 @model_app.command("compare")
@@ -187,17 +206,21 @@ def compare_command(
     """
     import msgspec
 
-    one, _, _ = _scored(first, features, transactions, mapping, since, quiet=quiet)
-    other, _, _ = _scored(second, features_b or features, transactions, mapping, since, quiet=quiet)
+    from fraudstream.training.judge import gain
+
+    one, rows, scores = _scored(first, features, transactions, mapping, since, quiet=quiet)
+    other, _, others = _scored(second, features_b or features, transactions, mapping, since, quiet=quiet)
+    gained = gain(rows, scores, others)
     if as_json:
-        print_json("fraudstream.model_compare/1", {"a": msgspec.to_builtins(one), "b": msgspec.to_builtins(other)})
+        both = {"a": one, "b": other, "gain": gained}
+        print_json("fraudstream.model_compare/1", msgspec.to_builtins(both))
         return
     lines = [
         (name, _around(getattr(one.evaluation, field)), _around(getattr(other.evaluation, field)))
         for name, field in (("average precision", "average_precision"), ("AUC", "auc"))
     ]
     typer.echo(columns(("", f"A {one.version} {one.model[:12]}", f"B {other.version} {other.model[:12]}"), lines))
-    typer.echo("Intervals are 95 %, each of its own model; models whose intervals overlap may still differ on the same rows.")
+    typer.echo(f"B gains {_around(gained)} in average precision on the same rows; intervals are 95 %, drawn over cards.")
 
 
 @model_app.command("thresholds")
@@ -212,6 +235,7 @@ def thresholds_command(
     model: Annotated[Path, typer.Option(help="Model folder.")] = _MODEL,
     features: Definitions = _FEATURES,
     output: Annotated[Path | None, typer.Option(help="Policy file to write (FRAUDSTREAM_POLICY).")] = None,
+    figure: Annotated[Path | None, typer.Option(help="SVG file to draw the curve to, with --transactions.")] = None,
     mapping: Mapping = None,
     since: Since = None,
     as_json: AsJson = False,
@@ -226,8 +250,11 @@ def thresholds_command(
 
     from fraudstream.decision.policy import DecisionPolicy
     from fraudstream.training.calibration import Costs, thresholds
-    from fraudstream.training.judge import cost_curve
+    from fraudstream.training.figures import cost_figure
+    from fraudstream.training.judge import FINE_CURVE, cost_curve
 
+    if figure is not None and transactions is None:
+        raise typer.BadParameter("a curve is drawn of a history: give --transactions too", param_hint="--figure")
     costs = Costs(
         missed_fraud=missed_fraud, wrong_block=wrong_block, review=review, challenge=challenge, challenge_stops=challenge_stops
     )
@@ -237,6 +264,8 @@ def thresholds_command(
     if transactions is not None:
         _, rows, scores = _scored(model, features, transactions, mapping, since, quiet=quiet)
         curve = cost_curve(rows, scores, costs, bands)
+        if figure is not None:
+            figure.write_text(cost_figure(cost_curve(rows, scores, costs, bands, at_scores=FINE_CURVE)), encoding="utf-8")
     if output is not None:
         output.write_bytes(msgspec.json.format(msgspec.json.encode(policy), indent=2) + b"\n")
     if as_json:

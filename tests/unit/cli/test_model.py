@@ -4,6 +4,7 @@ The commands about models, on the shipped model and on a small history.
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree as ET
 
 import msgspec
 import pytest
@@ -75,6 +76,40 @@ def test_evaluate_measures_on_every_labelled_row(history: Path) -> None:
     assert measured["average_precision"]["value"] > 3 * sum(truth) / len(truth)
 
 
+def test_figures_of_a_history_are_written(history: Path, tmp_path: Path) -> None:
+    asked = ["--transactions", history, "--features", MODELS / "default.features", "--figures", tmp_path, "--quiet"]
+
+    found = run("evaluate", MODELS, *asked)
+
+    assert found.exit_code == 0, found.output
+    drawn = {path.name: ET.parse(path).getroot() for path in tmp_path.iterdir()}
+    assert sorted(drawn) == ["calibration.svg", "cost.svg", "precision-recall.svg", "weeks.svg"]
+
+
+def test_cost_curve_is_drawn_where_there_is_a_history(history: Path, tmp_path: Path) -> None:
+    figure = tmp_path / "cost.svg"
+    asked = ["--model", MODELS, "--features", MODELS / "default.features", "--figure", figure, "-q"]
+
+    assert run("thresholds", "--transactions", history, *asked).exit_code == 0
+    without = run("thresholds", *asked)
+
+    assert "3,000 payments" in figure.read_text()
+    assert without.exit_code == 2
+    assert "give --transactions" in without.output
+
+
+def test_benchmark_draws_the_weeks_that_it_tested(history: Path, tmp_path: Path) -> None:
+    definitions = tmp_path / "few.features"
+    definitions.write_text("feature amount_minor = amount feature night = hour(timestamp) <= 6")
+    days = ["--train-start", "2025-02-18", "--train-days", "5", "--delay-days", "1", "--test-days", "5"]
+
+    found = run("benchmark", "--transactions", history, "--features", definitions, *days, "--figures", tmp_path / "out", "-q")
+
+    assert found.exit_code == 0, found.output
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["precision-recall.svg", "weeks.svg"]
+    assert "24 Feb" in (tmp_path / "out" / "weeks.svg").read_text()
+
+
 def test_a_model_compared_with_itself_is_the_same(history: Path) -> None:
     features = MODELS / "default.features"
 
@@ -82,6 +117,7 @@ def test_a_model_compared_with_itself_is_the_same(history: Path) -> None:
 
     both = json.loads(found.stdout)["data"]
     assert both["a"] == both["b"]
+    assert both["gain"] == {"value": 0.0, "low": 0.0, "high": 0.0}
 
 
 def test_cost_curve_begins_with_doing_nothing(history: Path) -> None:
