@@ -41,7 +41,7 @@ class ListLibrary:
         while at not in self._kept:
             body = await self._store.body(at)
             if body.kind == "full":
-                self._kept[at] = await asyncio.to_thread(_whole, body)
+                self._kept[at] = await asyncio.to_thread(whole, body)
             elif body.kind == "delta" and len(deltas) <= MOST_DELTAS:
                 deltas.append(body)
                 at = body.parent
@@ -97,7 +97,7 @@ def changed_body(
     contents = old.changed(delta.added, delta.removed, version=version)
     if contents.overlay > MOST_CHANGED or parent.depth >= MOST_DELTAS:
         body = full_body(contents.all_entries(), author=author, at_ms=at_ms)
-        return body, _whole(body)
+        return body, whole(body)
     body = StoredBody(
         kind="delta",
         payload=payload,
@@ -117,7 +117,10 @@ def versions_in_force(pointers: dict[str, ListPointer]) -> dict[str, str]:
     return {name: pointer.version for name, pointer in sorted(pointers.items()) if pointer.version}
 
 
-def _whole(body: StoredBody) -> ListContents:
+def whole(body: StoredBody) -> ListContents:
+    """
+    Return the contents of a full body.
+    """
     return ListContents(parts=(Packed(body.payload),), version=body.version)
 
 

@@ -10,8 +10,10 @@ from pathlib import Path
 import msgspec
 
 from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_rules import Entry, Pointer, RedisRuleSets
 from fraudstream.app.connections import address
+from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.app.rule_files import RuleBench
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
 from fraudstream.domain.evidence import Action
@@ -234,8 +236,10 @@ async def open_rule_desk(settings: Settings, actor: str) -> AsyncIterator[RuleDe
     """
     Lend the desk for the rules of the fleet on the Redis that the settings name.
     """
-    bench = RuleBench(settings)
     async with connected(address(settings), connections=2) as client:
+        lists = FleetLists(settings, RedisLists(client))
+        await lists.start()
+        bench = RuleBench(settings, lists.contents, lists.rates)
         file = locate(settings.rules_path)
         yield RuleDesk(RedisRuleSets(client), bench, actor, file=file, four_eyes=settings.rules_four_eyes)
 

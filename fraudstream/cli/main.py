@@ -8,6 +8,7 @@ import typer
 
 from fraudstream import __version__
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
+from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.chaos import chaos
 from fraudstream.cli.dashboards import dashboards_app
@@ -17,6 +18,7 @@ from fraudstream.cli.demo import demo
 from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
 from fraudstream.cli.features import features_app
+from fraudstream.cli.lists import lists_app
 from fraudstream.cli.models import model_app
 from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
@@ -45,6 +47,7 @@ app.add_typer(model_app, name="model")
 app.add_typer(decisions_app, name="decisions")
 app.add_typer(dlq_app, name="dlq")
 app.add_typer(rules_app, name="rules")
+app.add_typer(lists_app, name="lists")
 app.add_typer(features_app, name="features")
 app.add_typer(db_app, name="db")
 app.add_typer(dashboards_app, name="dashboards")

@@ -2,7 +2,7 @@
 What a named list holds, and how values are looked up in it: exact entries, networks, domains of e-mail addresses.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 
@@ -283,13 +283,23 @@ def entry_text(key: bytes) -> str:
     return key.decode(errors="surrogatepass")
 
 
+def list_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """
+    Return the entries of the lines of a list file, with their numbers from 1: blanks around an entry are dropped; ``#`` at the
+    start of a line or behind a blank begins a comment.
+    """
+    for number, line in enumerate(lines, 1):
+        bare = line.lstrip("\ufeff").strip()
+        entry = "" if bare.startswith("#") else bare.partition(" #")[0].rstrip()
+        if entry:
+            yield number, entry
+
+
 def read_list(text: str) -> ListContents:
     """
-    Read a list file: one entry a line, blanks around it dropped; ``#`` at the start of a line or behind a blank is a comment.
+    Read a list file: one entry a line; see ``list_lines``.
     """
-    lines = (line.strip() for line in text.lstrip("\ufeff").splitlines())
-    bare = (line.partition(" #")[0].rstrip() for line in lines if not line.startswith("#"))
-    return ListContents(entry for entry in bare if entry)
+    return ListContents(entry for _, entry in list_lines(text.splitlines()))
 
 
 def versions(lists: Mapping[str, ListContents]) -> dict[str, str]:
