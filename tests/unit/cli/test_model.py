@@ -95,7 +95,7 @@ def test_cost_curve_is_drawn_where_there_is_a_history(history: Path, tmp_path: P
 
     assert "3,000 payments" in figure.read_text()
     assert without.exit_code == 2
-    assert "give --transactions" in without.output
+    assert "a curve is drawn of a history" in without.output
 
 
 def test_benchmark_draws_the_weeks_that_it_tested(history: Path, tmp_path: Path) -> None:
