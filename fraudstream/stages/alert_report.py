@@ -2,9 +2,10 @@
 What the alerter tells about itself.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from fraudstream.domain.alert import Alert, Severity
+from fraudstream.domain.alert import Severity
 
 
 class AlertReport(Protocol):
@@ -12,9 +13,9 @@ class AlertReport(Protocol):
     What the alerter tells about itself; every method returns at once and never raises.
     """
 
-    def raised(self, severity: Severity) -> None:
+    def raised(self, severity: Severity, *, opened: bool) -> None:
         """
-        An alert was seen for the first time.
+        A flagged decision went into a group, or ``opened`` one.
         """
         ...
 
@@ -24,9 +25,33 @@ class AlertReport(Protocol):
         """
         ...
 
-    def ended(self, alert: Alert, channel: str, outcome: str, latency_s: float) -> None:
+    def told(self, channel: str, outcome: str, delays_s: Sequence[float], *, digest: bool) -> None:
         """
-        An alert is over for one channel: ``delivered`` or ``undeliverable``, so long after its decision.
+        A message ended ``delivered`` or ``undeliverable``: the first of so many payments, each so long after its decision.
+        """
+        ...
+
+    def folded(self, channel: str, reason: str, groups: int, transactions: int) -> None:
+        """
+        Groups with so many payments were folded into a digest.
+        """
+        ...
+
+    def weather(self, channel: str, *, storm: bool) -> None:
+        """
+        A storm has begun on a channel, or is over.
+        """
+        ...
+
+    def away(self, error: str) -> None:
+        """
+        Redis does not answer; nothing is told for now.
+        """
+        ...
+
+    def faulty(self, channel: str, error: str) -> None:
+        """
+        Something of ours failed where nothing should.
         """
         ...
 
@@ -36,7 +61,7 @@ class Unreported:
     Tells nobody.
     """
 
-    def raised(self, severity: Severity) -> None:
+    def raised(self, severity: Severity, *, opened: bool) -> None:
         """
         See ``AlertReport``.
         """
@@ -46,7 +71,27 @@ class Unreported:
         See ``AlertReport``.
         """
 
-    def ended(self, alert: Alert, channel: str, outcome: str, latency_s: float) -> None:
+    def told(self, channel: str, outcome: str, delays_s: Sequence[float], *, digest: bool) -> None:
+        """
+        See ``AlertReport``.
+        """
+
+    def folded(self, channel: str, reason: str, groups: int, transactions: int) -> None:
+        """
+        See ``AlertReport``.
+        """
+
+    def weather(self, channel: str, *, storm: bool) -> None:
+        """
+        See ``AlertReport``.
+        """
+
+    def away(self, error: str) -> None:
+        """
+        See ``AlertReport``.
+        """
+
+    def faulty(self, channel: str, error: str) -> None:
         """
         See ``AlertReport``.
         """
