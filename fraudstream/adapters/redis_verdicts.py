@@ -20,10 +20,10 @@ from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_decis
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.features.records import Records
+from fraudstream.features.records import Records, records
 from fraudstream.features.states import States
 from fraudstream.fleet.ports import Delivery
-from fraudstream.stages.ports import Answer, Completed, Completion, Place, Touched
+from fraudstream.stages.ports import Answer, Completed, Completion, FirstVerdicts, Place, Touched
 
 #: Most items of one script call: longer scripts keep everybody else waiting.
 CALL_ITEMS = 128
@@ -37,6 +37,9 @@ _PLACES = {b"T": Place.FIRST, b"t": Place.AGAIN, b"L": Place.LATE, b"D": Place.D
 #: Answers of ``touch`` that end an entry.
 _ENDED = (b"D", b"d")
 _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
+#: Values of a transaction's record that a first verdict will replace.
+_UNJUDGED = (b"T", b"L")
+_NO_FLAG: tuple[Sequence[str | None], bytes] = ((), b"")
 #: The low bits of a record's flag byte.
 _OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.BLOCK: b"\x03"}
 
@@ -226,16 +229,29 @@ class RedisVerdictLedger:
         self._clock = clock
         self._txn = keys.prefix("txn")
         self._group_byte = GROUP_BYTE[group]
+        self._other_byte = GROUP_BYTE[OTHER_GROUP[group]]
         self._streams: list[Argument] = [stream, keys.stream(DECISIONS), keys.stream(FRAUD), keys.waiting(OTHER_GROUP[group])]
         self._head: list[Argument] = [group, self._group_byte, consumer, options.record_ttl_s, options.deadline_ms]
         self._process = os.urandom(4)
         self._writes = itertools.count()
 
-    async def complete(self, completions: Sequence[Completion], records: Records) -> Completed:
+    async def verdicts(self, transaction_ids: Sequence[str]) -> FirstVerdicts:
+        """
+        Look; see the port.
+        """
+        with translated("verdicts"):
+            (values,) = await run(self._client, [["MGET", *(self._txn + identity for identity in transaction_ids)]])
+        other = self._other_byte
+        return FirstVerdicts(
+            others={i: decode_verdict(value) for i, value in enumerate(values) if value is not None and value[:1] == other},
+            coming=[i for i, value in enumerate(values) if value is None or value in _UNJUDGED],
+        )
+
+    async def complete(self, completions: Sequence[Completion]) -> Completed:
         """
         Note or join; see the port.
         """
-        calls = [self._call([completions[i] for i in chunk], records) for chunk in _chunks(len(completions))]
+        calls = [self._call([completions[i] for i in chunk]) for chunk in _chunks(len(completions))]
         with translated("complete"):
             replies = await run(self._client, calls)
         now_ms = int(replies[-1][0])
@@ -247,19 +263,19 @@ class RedisVerdictLedger:
             others={i: decode_verdict(answer) for i, answer in enumerate(answers) if answer not in _ANSWERS},
         )
 
-    def _call(self, completions: Sequence[Completion], records: Records) -> Call:
+    def _call(self, completions: Sequence[Completion]) -> Call:
         keys = list(self._streams)
+        flags = self._flags(completions)
         marked: list[Argument] = []
         args: list[Argument] = [
             *self._head, completions[0].entry_id, completions[-1].entry_id, _PENDING_SCAN,
             len(completions), len(self._features.logs), self._features.record_size, self._features.flag_offset,
         ]  # fmt: skip
-        for completion in completions:
+        for i, completion in enumerate(completions):
             txn = self._txn + completion.transaction_id
-            marks = self._marks(completion, records)
+            logs, marks = flags.get(i, _NO_FLAG)
             keys.append(txn)
-            if marks:
-                marked += self._logs(completion.row, txn, records)
+            marked += [txn if key is None else key for key in logs]
             decision = completion.decision
             args += (
                 completion.entry_id,
@@ -281,18 +297,27 @@ class RedisVerdictLedger:
             verdict=completion.verdict,
         )
 
-    def _marks(self, completion: Completion, records: Records) -> bytes:
+    def _flags(self, completions: Sequence[Completion]) -> dict[int, tuple[Sequence[str | None], bytes]]:
         """
-        Return what to set in the transaction's own records, where a feature looks at past outcomes and this one is flagged.
+        Return, by position, the logs of a flagged transaction and what to set in its records there, where a feature looks at
+        past outcomes.
         """
-        if not self._features.reads_outcome or completion.decision is None or not completion.decision.flagged:
-            return b""
-        return struct.pack("<Q", int(records.hashes[completion.row])) + _OUTCOME_FLAGS[completion.decision.outcome]
-
-    def _logs(self, row: int, txn: str, records: Records) -> list[Argument]:
-        prefixes = self._state_keys.log_prefixes
-        entities = [(prefix, records.entities[kind][row]) for kind, prefix in prefixes.items()]
-        return [txn if entity is None else prefix + entity for prefix, entity in entities]
+        if not self._features.reads_outcome:
+            return {}
+        flagged = [
+            (i, completion.decision)
+            for i, completion in enumerate(completions)
+            if completion.decision is not None and completion.decision.flagged
+        ]
+        rows = records(self._features, [decision.transaction for _, decision in flagged])
+        columns = self._state_keys.columns(self._state_keys.log_prefixes, rows)
+        return {
+            i: (
+                [column[row] for column in columns],
+                struct.pack("<Q", int(rows.hashes[row])) + _OUTCOME_FLAGS[decision.outcome],
+            )
+            for row, (i, decision) in enumerate(flagged)
+        }
 
 
 class RedisOverdue:

@@ -38,6 +38,7 @@ from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
 from fraudstream.stages.alerter import MAX_HAND_OUTS, Alerter
+from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
@@ -171,7 +172,8 @@ class Crew:
         make_judge = self._rules_judge if group == "fraud-check" else self._model_judge
 
         async def stage(stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            return self._road(await make_judge(rulebook, report), rulebook, stream, report)
+            judge = await make_judge(rulebook, report)
+            return self._road(judge, rulebook, stream, report, self._following(group))
 
         async def absent(stream: RedisTransactionStream, report: GroupReport) -> Stage:
             return StepIn(self._road(ABSENT[stream.group], rulebook, stream, report))
@@ -210,7 +212,22 @@ class Crew:
         self.model_watch = ModelWatch(models, judge, model, load, report)
         return judge
 
-    def _road(self, judge: Judge, rulebook: Rulebook, stream: RedisTransactionStream, report: GroupReport) -> VerdictRoad:
+    def _following(self, group: str) -> Following | None:
+        """
+        Let the model wait for the features that the rules were judged on; the rules wait for nobody.
+        """
+        if group != "ml-scoring" or not self._settings.follow_ms:
+            return None
+        return Following(Patience(longest_s=self._settings.follow_ms / 1000))
+
+    def _road(
+        self,
+        judge: Judge,
+        rulebook: Rulebook,
+        stream: RedisTransactionStream,
+        report: GroupReport,
+        following: Following | None = None,
+    ) -> VerdictRoad:
         return VerdictRoad(
             judge,
             RedisEntityStore(
@@ -238,6 +255,7 @@ class Crew:
             clock=self._clock,
             default_currency=self._settings.currency,
             report=report,
+            following=following,
         )
 
     async def _recorder(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:

@@ -3,6 +3,7 @@ One worker process from start to drain.
 """
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
@@ -39,7 +40,20 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
             stack.callback(exporter.close)
             structlog.get_logger().info("metrics_served", port=exporter.port)
         ready()
+        _collect_seldom()
         await _until(stop, crew, settings)
+
+
+def _collect_seldom() -> None:
+    """
+    Let the collector of cycles look seldom, and only at what comes from now on.
+
+    A batch makes tens of thousands of objects that hold no cycle; by default it is interrupted every few hundred, and
+    everything that was loaded at start-up is walked again and again. Measured: a tenth of a deciding worker's CPU.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 50)
 
 
 async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:

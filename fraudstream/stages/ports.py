@@ -93,7 +93,6 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     The verdict of one group on one delivery, ready to be noted or to complete the join.
 
     ``basis`` is the write id of the other group's record that ``decision`` was computed from, empty when there was none yet.
-    ``row`` is the position of the transaction in ``Records``, for the entities whose records are to be marked.
     """
 
     entry_id: bytes
@@ -101,7 +100,6 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     feature_set: str
     vector: bytes
-    row: int
     basis: bytes = b""
     decision: Decision | None = None
 
@@ -129,12 +127,30 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
     others: Mapping[int, VerdictRecord]
 
 
+class FirstVerdicts(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a look found, by position: the other group's verdicts in ``others``, and in ``coming`` those that may yet get one.
+    """
+
+    others: Mapping[int, VerdictRecord]
+    coming: Sequence[int]
+
+
 class VerdictLedger(Protocol):
     """
     Joins the verdicts of two groups: the first is stored with its vector, the second emits the decision, once.
     """
 
-    async def complete(self, completions: Sequence[Completion], records: Records) -> Completed:
+    async def verdicts(self, transaction_ids: Sequence[str]) -> FirstVerdicts:
+        """
+        Look for the other group's verdicts; nothing is moved, noted or acknowledged.
+
+        Raises:
+            StreamUnavailable: Call again.
+        """
+        ...
+
+    async def complete(self, completions: Sequence[Completion]) -> Completed:
         """
         Note or join verdicts and acknowledge their entries, each in one step. Give them in the order of their entry ids.
 

@@ -2,6 +2,7 @@
 The road that both verdict groups share: decode, touch, features, judge, complete. What differs is the judge.
 """
 
+import asyncio
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -21,7 +22,8 @@ from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
-from fraudstream.stages.intake import Case, decode_batch, letter_for
+from fraudstream.stages.following import Following
+from fraudstream.stages.intake import Case, decode_batch, entry_order, letter_for
 from fraudstream.stages.join import join
 from fraudstream.stages.ports import (
     Answer,
@@ -101,6 +103,7 @@ class VerdictRoad:
         clock: Clock,
         default_currency: str,
         report: VerdictReport,
+        following: Following | None = None,
     ) -> None:
         self._judge = judge
         self._entities = entities
@@ -111,13 +114,14 @@ class VerdictRoad:
         self._clock = clock
         self._currency = default_currency
         self._report = report
+        self._following = following
 
     async def work(self, batch: Sequence[Delivery]) -> Handled:
         """
         Decide a batch, or note its verdicts for the other group to join.
         """
         cases, letters = self._decode(batch)
-        open_cases = cases
+        open_cases = cases if self._following is None else await self._followed(cases, self._following)
         while open_cases:
             open_cases = await self._pass(open_cases)
         return Handled(
@@ -145,7 +149,7 @@ class VerdictRoad:
                 Row(case=cases[i], index=i, verdict=verdict, feature_set=other.feature_set, vector=other.vector, other=other)
                 for i, other in touched.others.items()
             ]
-            again = await self._complete(rows, prepared)
+            again = await self._complete(rows)
             crash.here("stepped_in")
             early |= {case.delivery.entry_id: 0.0 for case in again}
         return Handled(
@@ -175,8 +179,28 @@ class VerdictRoad:
         else:
             vector = self._vector_if_any(cases, prepared, touched)
             row = Row(case=cases[0], index=0, verdict=verdict, feature_set=self._features.id, vector=vector, other=other)
-        await self._complete([row], prepared)
+        await self._complete([row])
         return Handled(settled=[delivery.entry_id])
+
+    async def _followed(self, cases: Sequence[Case], following: Following) -> list[Case]:
+        """
+        Judge what the other group has judged, on its vectors; return the cases that it leaves to us.
+        """
+        open_cases, left, followed = list(cases), list[Case](), 0
+        for pause_s in following.looks() if open_cases else ():
+            await asyncio.sleep(pause_s)
+            found = await self._ledger.verdicts([case.transaction.transaction_id for case in open_cases])
+            rows = [self._from_other(open_cases[i], i, other) for i, other in found.others.items() if other.vector]
+            followed += len(rows)
+            if rows:
+                left += await self._complete(await self._judged(rows))
+            taken = {row.index for row in rows} | {*found.coming}
+            left += [case for i, case in enumerate(open_cases) if i not in taken]
+            open_cases = [open_cases[i] for i in found.coming]
+            if not open_cases:
+                break
+        following.found(followed)
+        return sorted(left + open_cases, key=lambda case: entry_order(case.delivery.entry_id))
 
     def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Case], list[Letter]]:
         started = time.perf_counter()
@@ -206,7 +230,7 @@ class VerdictRoad:
         rows = self._own_vectors(cases, prepared, touched)
         rows += [self._from_other(cases[i], i, other) for i, other in touched.others.items() if other.vector]
         rows.sort(key=lambda row: row.index)
-        return await self._complete(await self._judged(rows), prepared)
+        return await self._complete(await self._judged(rows))
 
     def _own_vectors(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> list[Row]:
         """
@@ -270,7 +294,7 @@ class VerdictRoad:
         }
         return [judged.get(row.index, row) for row in rows]
 
-    async def _complete(self, rows: Sequence[Row], prepared: Records) -> list[Case]:
+    async def _complete(self, rows: Sequence[Row]) -> list[Case]:
         """
         Note the verdicts, joining those whose other half is there, until none is left open; return the lost ones.
         """
@@ -279,7 +303,7 @@ class VerdictRoad:
             completions = [self._completion(row) for row in rows]
             started = time.perf_counter()
             crash.here("judged")
-            completed = await self._ledger.complete(completions, prepared)
+            completed = await self._ledger.complete(completions)
             crash.here("completed")
             self._report.timed("complete", time.perf_counter() - started)
             self._tell(rows, completions, completed)
@@ -307,7 +331,6 @@ class VerdictRoad:
             verdict=row.verdict,
             feature_set=row.feature_set,
             vector=row.vector,
-            row=row.index,
             basis=row.other.write_id if row.other is not None else b"",
             decision=self._decision(row, row.verdict, row.other) if row.other is not None else None,
         )

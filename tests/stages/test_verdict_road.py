@@ -11,7 +11,6 @@ import pytest
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.evidence import Action, Fallback, ModelVerdict, RuleHit, RulesVerdict
 from fraudstream.features.load import load_features
-from fraudstream.features.records import Records
 from fraudstream.fleet.ports import Delivery
 from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Answer, Completed, Completion, Place
@@ -149,12 +148,12 @@ async def test_a_lost_record_is_touched_and_judged_again(world: World) -> None:
     complete = rules.ledger.complete
     forgotten: list[str] = []
 
-    async def after_a_failover(completions: Sequence[Completion], records: Records) -> Completed:
+    async def after_a_failover(completions: Sequence[Completion]) -> Completed:
         if not forgotten:
             for identity in ("txn_1", "txn_3"):
                 world.forget(identity)
                 forgotten.append(identity)
-        return await complete(completions, records)
+        return await complete(completions)
 
     rules.ledger.complete = after_a_failover  # type: ignore[method-assign]
 
@@ -180,13 +179,13 @@ async def test_records_lost_in_different_rounds_are_completed_in_the_order_of_th
     complete = model.ledger.complete
     rounds: list[int] = []
 
-    async def losing(completions: Sequence[Completion], records: Records) -> Completed:
+    async def losing(completions: Sequence[Completion]) -> Completed:
         rounds.append(len(completions))
         if len(rounds) == 1:
             world.forget("txn_3")
         if len(rounds) == 2:
             world.forget("txn_1")
-        return await complete(completions, records)
+        return await complete(completions)
 
     blinded.ledger.complete = losing  # type: ignore[method-assign]
 

@@ -15,7 +15,7 @@ from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.records import Records
-from fraudstream.stages.ports import Answer, Completed, Completion, Place, Touched
+from fraudstream.stages.ports import Answer, Completed, Completion, FirstVerdicts, Place, Touched
 from tests.support.builders import NOW_MS
 from tests.support.fake_stream import MemoryStreams
 
@@ -73,7 +73,18 @@ class FakeLedger:
         self._group = group
         self._consumer = consumer
 
-    async def complete(self, completions: Sequence[Completion], records: Records) -> Completed:
+    async def verdicts(self, transaction_ids: Sequence[str]) -> FirstVerdicts:
+        standings = [self._shared.standing.get(identity) for identity in transaction_ids]
+        return FirstVerdicts(
+            others={
+                row: standing
+                for row, standing in enumerate(standings)
+                if isinstance(standing, VerdictRecord) and standing.group != _byte(self._group)
+            },
+            coming=[row for row, standing in enumerate(standings) if standing is None or standing in ("new", "touched")],
+        )
+
+    async def complete(self, completions: Sequence[Completion]) -> Completed:
         answers: list[Answer] = []
         others: dict[int, VerdictRecord] = {}
         for row, completion in enumerate(completions):

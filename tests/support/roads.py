@@ -10,6 +10,7 @@ from fraudstream.domain.decision import Decision
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.fleet.ports import Delivery, TransactionStream
+from fraudstream.stages.following import Following
 from fraudstream.stages.ports import EntityStore, VerdictLedger
 from fraudstream.stages.verdict import VerdictRoad
 from tests.support.builders import NOW_MS
@@ -149,7 +150,15 @@ class Worker:
     One worker of one group: its road, and everything that a test looks at.
     """
 
-    def __init__(self, world: World, group: str, *, features: FeatureSet = SMALL, consumer: str = "") -> None:
+    def __init__(
+        self,
+        world: World,
+        group: str,
+        *,
+        features: FeatureSet = SMALL,
+        consumer: str = "",
+        following: Following | None = None,
+    ) -> None:
         self.group = group
         self.judge = ScriptedJudge("rules" if group == RULES else "model")
         self.report = RememberingVerdictReport()
@@ -164,6 +173,7 @@ class Worker:
             clock=FixedClock(),
             default_currency="USD",
             report=self.report,
+            following=following,
         )
 
     async def read(self, count: int = 1000) -> list[Delivery]:

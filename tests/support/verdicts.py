@@ -96,13 +96,12 @@ class Side:
                 verdict=self.verdict(),
                 feature_set=self.features.id,
                 vector=VECTOR,
-                row=row,
                 basis=others[row].write_id if others and row in others else b"",
                 decision=a_decision(transaction, outcome=outcome) if others and row in others else None,
             )
             for row, (entry, transaction) in enumerate(zip(entries, transactions, strict=True))
         ]
-        return await self.ledger.complete(completions, records(self.features, transactions))
+        return await self.ledger.complete(completions)
 
     async def decide(
         self, entries: Sequence[bytes], transactions: Sequence[Transaction], *, outcome: Outcome = Outcome.APPROVE
