@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from fraudstream.domain.alert import Alert, Severity
+from fraudstream.domain.alert import Message, Notice, Severity
 from fraudstream.domain.errors import AlertFailed
 
 _NAME = "console"
@@ -19,7 +19,7 @@ _STYLES: dict[Severity, str] = {Severity.CRITICAL: "bold red", Severity.WARNING:
 
 class ConsoleAlertChannel:
     """
-    Write each alert: one line into a pipe or file, a panel on a terminal.
+    Write each message: one line into a pipe or file, a panel on a terminal.
 
     Args:
         stream: Where to; it stays open.
@@ -34,18 +34,48 @@ class ConsoleAlertChannel:
     @property
     def name(self) -> str:
         """
-        The name of the channel in metrics and in the outbox.
+        The name of the channel in metrics and in the book.
         """
         return _NAME
 
-    async def send(self, alert: Alert) -> None:
+    @property
+    def threads(self) -> bool:
         """
-        Write one alert; see ``AlertChannel``. A reader that went away is a permanent failure.
+        A line that was written stays as it is.
         """
+        return False
+
+    def recipient(self, message: Message) -> str:
+        """
+        Return the name of the stream.
+        """
+        return f"{getattr(self._stream, 'name', _NAME)} ({message.severity.value})"
+
+    async def post(self, message: Message) -> str:
+        """
+        Write one message; see ``AlertChannel``. A reader that went away is a permanent failure.
+        """
+        await self._send(message)
+        return message.alert_id
+
+    async def update(self, message: Message, place: str) -> str:
+        """
+        Write the message anew; see ``AlertChannel``.
+        """
+        await self._send(message)
+        return place
+
+    async def reply(self, words: str, message: Message, place: str) -> None:
+        """
+        Never called: see ``threads``.
+        """
+        raise NotImplementedError(f"{place}: a stream of text has no replies")
+
+    async def _send(self, message: Message) -> None:
         async with self._turn:
             try:
                 # In a thread: a full pipe blocks the writer, and must not block the loop.
-                await asyncio.to_thread(self._write, alert)
+                await asyncio.to_thread(self._write, message)
             except (OSError, ValueError) as exc:
                 raise AlertFailed(_NAME, f"the stream cannot be written: {type(exc).__name__}", permanent=True) from exc
 
@@ -54,30 +84,32 @@ class ConsoleAlertChannel:
         Nothing of ours is open.
         """
 
-    def _write(self, alert: Alert) -> None:
+    def _write(self, message: Message) -> None:
         if self._stream.isatty():
-            Console(file=self._stream, width=self._width, highlight=False, emoji=False).print(_panel(alert))
+            Console(file=self._stream, width=self._width, highlight=False, emoji=False).print(_panel(message))
         else:
             encoding = self._stream.encoding or "utf-8"
-            self._stream.write(line(alert).encode(encoding, "replace").decode(encoding) + "\n")
+            self._stream.write(line(message).encode(encoding, "replace").decode(encoding) + "\n")
         self._stream.flush()
 
 
-def line(alert: Alert) -> str:
+def line(message: Message) -> str:
     """
-    Return an alert as one line.
+    Return a message as one line.
     """
-    why = f" · why: {'; '.join(alert.why)}" if alert.why else ""
-    return f"{alert.severity.value.upper():<8} {alert.summary}{why}"
+    why = f" · why: {'; '.join(message.alert.why)}" if isinstance(message, Notice) and message.alert.why else ""
+    return f"{message.severity.value.upper():<8} {message.summary}{why}"
 
 
-def _panel(alert: Alert) -> Panel:
-    style = _STYLES[alert.severity]
+def _panel(message: Message) -> Panel:
+    style = _STYLES[message.severity]
+    title = Text(f"{message.severity.value.upper()}  {message.title}", style=style)
+    if not isinstance(message, Notice):
+        return Panel(Text(message.summary), title=title, title_align="left", border_style=style, expand=False)
+    alert = message.alert
     facts = Table.grid(padding=(0, 2))
     for label, value in alert.facts:
         facts.add_row(Text(label, style="dim"), Text(value))
     parts: list[Text | Table] = [Text(f"• {reason}") for reason in alert.why]
-    if alert.degraded:
-        parts.append(Text(alert.degraded, style="italic"))
-    title = Text(f"{alert.severity.value.upper()}  {alert.title}", style=style)
+    parts += [Text(text, style="italic") for text in (message.together, alert.degraded, message.standing) if text]
     return Panel(Group(*parts, facts), title=title, title_align="left", border_style=style, expand=False)

@@ -12,7 +12,7 @@ from aiosmtplib import SMTP
 from aiosmtplib.errors import SMTPException, SMTPNotSupported, SMTPRecipientsRefused, SMTPResponseException
 
 from fraudstream.adapters.email_message import domain_of, email_message
-from fraudstream.domain.alert import Alert
+from fraudstream.domain.alert import Message
 from fraudstream.domain.errors import AlertFailed
 from fraudstream.telemetry.redact import scrub
 
@@ -37,7 +37,7 @@ class SmtpTls(StrEnum):
 
 class EmailAlertChannel:
     """
-    Send each alert as one mail to all recipients.
+    Send each message as one mail to all recipients; what is told anew is a mail that follows the first.
 
     Args:
         host: Of the submission server.
@@ -76,17 +76,47 @@ class EmailAlertChannel:
     @property
     def name(self) -> str:
         """
-        The name of the channel in metrics and in the outbox.
+        The name of the channel in metrics and in the book.
         """
         return _NAME
 
-    async def send(self, alert: Alert) -> None:
+    @property
+    def threads(self) -> bool:
+        """
+        A mail cannot be replied to by us.
+        """
+        return False
+
+    def recipient(self, message: Message) -> str:
+        """
+        Return the addresses, masked: the records need not hold who works here.
+        """
+        return scrub(f"{', '.join(self._recipients)} ({message.severity.value})")
+
+    async def post(self, message: Message) -> str:
         """
         Send one mail; see ``AlertChannel``.
 
         A mail that some recipients get and others are refused counts as sent: sending it again would double it for the first.
         """
-        message = email_message(alert, sender=self._sender, recipients=self._recipients)
+        await self._send(message)
+        return message.alert_id
+
+    async def update(self, message: Message, place: str) -> str:
+        """
+        Send a mail that follows the first; see ``AlertChannel``.
+        """
+        await self._send(message)
+        return place
+
+    async def reply(self, words: str, message: Message, place: str) -> None:
+        """
+        Never called: see ``threads``.
+        """
+        raise NotImplementedError(f"{place}: mails have no replies")
+
+    async def _send(self, told: Message) -> None:
+        message = email_message(told, sender=self._sender, recipients=self._recipients)
         client = self._client()
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -100,7 +130,7 @@ class EmailAlertChannel:
             raise
         if refused:
             codes = sorted({answer.code for answer in refused.values()})
-            log.warning("email_recipients_refused", alert_id=alert.alert_id, refused=len(refused), codes=codes)
+            log.warning("email_recipients_refused", alert_id=told.alert_id, refused=len(refused), codes=codes)
         await _part(client)
 
     async def close(self) -> None:

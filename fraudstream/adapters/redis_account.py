@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_intake import fields, group_lag
-from fraudstream.adapters.redis_keys import GROUPS
+from fraudstream.adapters.redis_keys import GROUPS, Keys
 from fraudstream.adapters.redis_scripts import run
 from fraudstream.adapters.redis_stream import plain
 
@@ -28,3 +28,11 @@ async def waiting(client: Redis, groups: Iterable[str]) -> dict[str, int]:
             if info["name"].decode() == group:
                 open_entries[group] = group_lag(info, fields(head)) + int(info["pending"])
     return open_entries
+
+
+async def untold(client: Redis, channels: Iterable[str] = ("console",)) -> int:
+    """
+    Return how many alert groups wait to be told on these channels.
+    """
+    replies = await run(plain(client), [("ZCARD", Keys().alert_due(channel)) for channel in channels])
+    return sum(map(int, replies))

@@ -1,5 +1,5 @@
 """
-Alerts to Slack: ``chat.postMessage`` with a bot token, or an incoming webhook where that is all there is.
+Alerts to Slack with a bot token: one message per group, told anew in place (``chat.update``), replies in its thread.
 """
 
 import logging
@@ -11,8 +11,8 @@ from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 
 from fraudstream.adapters.http_answers import is_transient, retry_after_s
-from fraudstream.adapters.slack_message import slack_message
-from fraudstream.domain.alert import Alert, Severity
+from fraudstream.adapters.slack_message import fit, slack_message
+from fraudstream.domain.alert import Message, Severity
 from fraudstream.domain.errors import AlertFailed
 
 SLACK_API = "https://slack.com/api/"
@@ -28,13 +28,18 @@ _PASSING = frozenset(
         "team_added_to_org",
     )
 )
+#: What Slack says of a message that can no longer be told anew: somebody deleted it, or it is too old.
+_LOST = frozenset(("message_not_found", "cant_update_message", "edit_window_closed", "channel_not_found", "is_archived"))
 _NAME = "slack"
 _ANSWER = 200
+_REPLY = 2800
 
 
 class SlackAlertChannel:
     """
-    Post each alert as one message of a bot. It never tries twice: the SDK's own retries may post twice, and sleep inside.
+    Tell with a bot. It never tries twice: the SDK's own retries may post twice, and sleep inside.
+
+    The place of a message is the name of its channel as we know it, its id and the message's own time stamp, with bars between.
 
     Args:
         token: Bot token (``xoxb-…``) with the scope ``chat:write``.
@@ -63,16 +68,69 @@ class SlackAlertChannel:
     @property
     def name(self) -> str:
         """
-        The name of the channel in metrics and in the outbox.
+        The name of the channel in metrics and in the book.
         """
         return _NAME
 
-    async def send(self, alert: Alert) -> None:
+    @property
+    def threads(self) -> bool:
+        """
+        Replies are put into the message's thread.
+        """
+        return True
+
+    def recipient(self, message: Message) -> str:
+        """
+        Return the Slack channel.
+        """
+        return self._channels[message.severity]
+
+    async def post(self, message: Message) -> str:
         """
         Post one message; see ``AlertChannel``.
         """
+        name = self.recipient(message)
+        answer = await self._call("chat.postMessage", {"channel": name, **slack_message(message)})
+        return "|".join((name, str(answer.get("channel", name)), str(answer.get("ts", ""))))
+
+    async def update(self, message: Message, place: str) -> str:
+        """
+        Tell a message anew in its place; see ``AlertChannel``.
+
+        Where it has become critical and those go elsewhere, or where it was deleted, it is posted there instead.
+        """
+        name, channel_id, stamp = place.rsplit("|", 2)
+        if name != self.recipient(message) or not stamp:
+            return await self.post(message)
+        parts = {key: value for key, value in slack_message(message).items() if not key.startswith("unfurl")}
         try:
-            await self._open().chat_postMessage(channel=self._channels[alert.severity], **slack_message(alert))
+            await self._call("chat.update", {"channel": channel_id, "ts": stamp, **parts})
+        except AlertFailed as exc:
+            if exc.detail.rpartition(" ")[2] in _LOST:
+                return await self.post(message)
+            raise
+        return place
+
+    async def reply(self, words: str, message: Message, place: str) -> None:
+        """
+        Put words into the thread of a message; see ``AlertChannel``.
+        """
+        _, channel_id, stamp = place.rsplit("|", 2)
+        await self._call(
+            "chat.postMessage",
+            {
+                "channel": channel_id,
+                "thread_ts": stamp,
+                "text": fit(words, _REPLY),
+                "unfurl_links": False,
+                "unfurl_media": False,
+                "metadata": {"event_type": "fraudstream_reply", "event_payload": {"alert_id": message.alert_id}},
+            },
+        )
+
+    async def _call(self, method: str, words: dict[str, Any]) -> Mapping[str, Any]:
+        try:
+            answer = await self._open().api_call(method, json=words)
         except SlackApiError as exc:
             raise _refused(exc) from exc
         except (aiohttp.ClientError, TimeoutError, OSError, SlackClientError) as exc:
@@ -80,6 +138,7 @@ class SlackAlertChannel:
         except AttributeError as exc:
             # The SDK takes it for granted that a 200 brings a JSON object; a proxy's page does not.
             raise AlertFailed(_NAME, "the answer is not one of Slack", permanent=False) from exc
+        return answer.data if isinstance(answer.data, dict) else {}
 
     async def close(self) -> None:
         """
@@ -105,48 +164,6 @@ class SlackAlertChannel:
             # The SDK's own look at the environment knows no NO_PROXY; the session's does.
             self._client.proxy = None
         return self._client
-
-
-class SlackWebhookChannel:
-    """
-    Post each alert to an incoming webhook: one secret URL for one channel, no message id comes back.
-    """
-
-    def __init__(self, url: str, *, timeout_s: float = 5.0) -> None:
-        self._url = url
-        self._timeout_s = timeout_s
-        self._session: aiohttp.ClientSession | None = None
-
-    @property
-    def name(self) -> str:
-        """
-        The name of the channel in metrics and in the outbox.
-        """
-        return _NAME
-
-    async def send(self, alert: Alert) -> None:
-        """
-        Post one message; see ``AlertChannel``.
-        """
-        if self._session is None:
-            self._session = _session(self._timeout_s)
-        message = slack_message(alert)
-        body = {name: message[name] for name in ("text", "attachments", "unfurl_links", "unfurl_media")}
-        try:
-            async with self._session.post(self._url, json=body, allow_redirects=False) as answer:
-                if answer.status != _ANSWER:
-                    raise _failed(answer.status, (await answer.text(errors="replace"))[:200], answer.headers)
-        except (aiohttp.ClientError, TimeoutError, OSError) as exc:
-            # Without the error's own text: it holds the URL, which is the secret.
-            raise AlertFailed(_NAME, f"no answer: {type(exc).__name__}", permanent=False) from None
-
-    async def close(self) -> None:
-        """
-        Close the connections; see ``AlertChannel``.
-        """
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
 
 
 def _session(timeout_s: float) -> aiohttp.ClientSession:

@@ -5,12 +5,14 @@ Alerts to a server of one's own: signed JSON over HTTP, and the check that a rec
 import hashlib
 import hmac
 from collections.abc import Callable
+from datetime import datetime
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
 
 from fraudstream.adapters.http_answers import is_transient, retry_after_s
-from fraudstream.domain.alert import ALERT_SCHEMA, Alert
+from fraudstream.domain.alert import ALERT_SCHEMA, DIGEST_SCHEMA, Message, Notice
 from fraudstream.domain.errors import AlertFailed
 
 SIGNATURE_HEADER = "X-Fraudstream-Signature"
@@ -19,13 +21,15 @@ ALERT_ID_HEADER = "X-Fraudstream-Alert-Id"
 #: How old a request may be before a receiver should take it for a replay, in seconds.
 TOLERANCE_S = 300
 _NAME = "webhook"
+#: Of a notice: what stands beside the group, or is the business of other channels.
+_NOT_TOLD = ("alert", "buttons", "told_severity")
 _VERSION = "v1"
 _encoder = msgspec.json.Encoder()
 
 
 class WebhookAlertChannel:
     """
-    Post each alert as JSON, with an HMAC-SHA256 of time and body under a shared secret.
+    Post each message as JSON, with an HMAC-SHA256 of time and body under a shared secret.
 
     Args:
         url: Where to post; redirects are refused, the signature is for this receiver.
@@ -44,21 +48,51 @@ class WebhookAlertChannel:
     @property
     def name(self) -> str:
         """
-        The name of the channel in metrics and in the outbox.
+        The name of the channel in metrics and in the book.
         """
         return _NAME
 
-    async def send(self, alert: Alert) -> None:
+    @property
+    def threads(self) -> bool:
         """
-        Post one alert; see ``AlertChannel``. Every status of 200 to 299 accepts it.
+        What is told anew holds everything; there are no replies.
         """
-        body = alert_body(alert)
+        return False
+
+    def recipient(self, message: Message) -> str:
+        """
+        Return the receiver's host: the rest of the address may be a secret.
+        """
+        return f"{urlsplit(self._url).hostname or ''} ({message.severity.value})"
+
+    async def post(self, message: Message) -> str:
+        """
+        Post one message; see ``AlertChannel``. Every status of 200 to 299 accepts it.
+        """
+        await self._send(message)
+        return message.alert_id
+
+    async def update(self, message: Message, place: str) -> str:
+        """
+        Post the message again with its new numbers; see ``AlertChannel``. The receiver knows it by its id.
+        """
+        await self._send(message)
+        return place
+
+    async def reply(self, words: str, message: Message, place: str) -> None:
+        """
+        Never called: see ``threads``.
+        """
+        raise NotImplementedError(f"{place}: a webhook has no replies")
+
+    async def _send(self, message: Message) -> None:
+        body = message_body(message)
         timestamp = int(self._now_s())
         headers = {
             "Content-Type": "application/json",
             TIMESTAMP_HEADER: str(timestamp),
             SIGNATURE_HEADER: sign(self._secret, timestamp, body),
-            ALERT_ID_HEADER: alert.alert_id,
+            ALERT_ID_HEADER: message.alert_id,
         }
         try:
             async with self._open().post(self._url, data=body, headers=headers, allow_redirects=False) as answer:
@@ -86,11 +120,18 @@ class WebhookAlertChannel:
         return self._session
 
 
-def alert_body(alert: Alert) -> bytes:
+def message_body(message: Message) -> bytes:
     """
-    Return an alert as JSON: ``{"schema": "fraudstream.alert/1", "alert": {…}}``, one name end to end.
+    Return a message as JSON, one name end to end.
+
+    A group is ``{"schema": "fraudstream.alert/1", "alert": {…}, "group": {…}}``: its loudest alert, and what came with it. Many
+    groups are ``{"schema": "fraudstream.alert_digest/1", "digest": {…}}``.
     """
-    return _encoder.encode({"schema": ALERT_SCHEMA, "alert": alert})
+    if not isinstance(message, Notice):
+        return _encoder.encode({"schema": DIGEST_SCHEMA, "digest": message})
+    group = msgspec.to_builtins(message, builtin_types=(datetime,))
+    group = {name: value for name, value in group.items() if name not in _NOT_TOLD}
+    return _encoder.encode({"schema": ALERT_SCHEMA, "alert": message.alert, "group": group})
 
 
 def sign(secret: str, timestamp: int, body: bytes) -> str:

@@ -12,6 +12,7 @@ import structlog
 
 from fraudstream.adapters.measured_store import MeasuredDecisionStore
 from fraudstream.adapters.postgres import PostgresDecisionStore
+from fraudstream.adapters.redis_alerts import RedisAlertFolder
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
@@ -19,12 +20,12 @@ from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
 from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_models import RedisModels
-from fraudstream.adapters.redis_outbox import RedisAlertOutbox
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
-from fraudstream.app.channels import channels
+from fraudstream.app.alerting import Alerting
+from fraudstream.app.channels import policies
 from fraudstream.app.connections import address
 from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
@@ -37,7 +38,7 @@ from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
-from fraudstream.stages.alerter import MAX_HAND_OUTS, Alerter
+from fraudstream.stages.alerter import Alerter
 from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
@@ -49,8 +50,6 @@ from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import AlertMetrics, GroupReport
 
-#: Batches that the alerter may have under way: over what all its channels together can hold up.
-_ALERTS_IN_HAND = 24
 #: How many times within one decision deadline a healthy worker looks for what is overdue in the other group.
 _LOOKS_PER_DEADLINE = 4
 
@@ -155,10 +154,8 @@ class Crew:
         settings = self._settings
         return Limits(
             batch_entries=settings.batch_entries,
-            # A channel that hangs holds its own places only; the alerter needs more than all of them together.
-            batches_in_hand=_ALERTS_IN_HAND if group == "alerter" else settings.batches_in_hand,
-            # An alert that waits for its channel is handed out again and again; its failures are counted by the stage.
-            max_deliveries=MAX_HAND_OUTS if group == "alerter" else settings.max_deliveries,
+            batches_in_hand=settings.batches_in_hand,
+            max_deliveries=settings.max_deliveries,
             block_ms=settings.block_ms,
             heartbeat_life_s=settings.heartbeat_life_s,
             drain_timeout_s=settings.drain_timeout_s,
@@ -279,15 +276,17 @@ class Crew:
         return store
 
     async def _alerter(self, stream: RedisTransactionStream, _report: GroupReport) -> Stage:
-        opened = channels(self._settings)
-        for channel in opened:
-            self._stack.push_async_callback(channel.close)
-        outbox = RedisAlertOutbox(
+        report = AlertMetrics(self._metrics)
+        self.alerting = Alerting(self._settings, self._commands, self._keys, report, self._stack)
+        chosen = policies(self._settings)
+        folder = RedisAlertFolder(
             self._commands,
             stream=stream.name,
             group=stream.group,
             consumer=stream.consumer,
             keys=self._keys,
-            ttl_s=self._ledger.record_ttl_s,
+            policies={name: chosen[name] for name in self._settings.alert_channels},
+            silence_s=self._settings.alert_silence_s,
+            known_s=self._ledger.record_ttl_s,
         )
-        return Alerter(opened, outbox, self._clock, report=AlertMetrics(self._metrics))
+        return Alerter(folder, report=report)

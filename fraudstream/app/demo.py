@@ -10,7 +10,7 @@ import msgspec
 
 from fraudstream.adapters.postgres_account import stored
 from fraudstream.adapters.postgres_migrations import migrate
-from fraudstream.adapters.redis_account import waiting
+from fraudstream.adapters.redis_account import untold, waiting
 from fraudstream.adapters.redis_client import connected
 from fraudstream.app.account import detection
 from fraudstream.app.connections import address, intake
@@ -127,7 +127,7 @@ async def settle(system: LocalSystem, produced: int, progress: Progress) -> None
     """
     async with connected(address(system.settings())) as client:
         moved_at, before = time.monotonic(), None
-        while any((now := await waiting(client, DEMO_GROUPS)).values()):
+        while any((now := {**await waiting(client, DEMO_GROUPS), "alerts": await untold(client)}).values()):
             progress.count("decided and recorded", max(0, produced - max(now.values())), produced)
             if now != before:
                 moved_at, before = time.monotonic(), now
@@ -152,7 +152,10 @@ async def _account(system: LocalSystem, produced: int, truth: dict[str, bool | N
         duplicates=ended["duplicate"],
         dead_lettered=ended["invalid"],
         flagged=rows["flagged"],
-        alerts_sent=counted(pages, "fraudstream_notifications_total", outcome="delivered"),
+        alerts_sent=sum(
+            counted(pages, "fraudstream_notifications_total", outcome=outcome)
+            for outcome in ("delivered", "deduplicated", "digested")
+        ),
         degraded=rows["degraded"],
         throughput_tps=round(rows["recorded"] / rows["seconds"], 1) if rows["seconds"] else 0.0,
         latency_ms={"p50": p50, "p95": p95, "p99": p99},

@@ -15,6 +15,7 @@ from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
+from fraudstream.telemetry.logging import count_lines
 from fraudstream.telemetry.metrics import Metrics
 
 
@@ -32,6 +33,7 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
         StreamUnavailable: Redis could not be reached at start-up.
     """
     metrics = Metrics(groups=settings.groups, producer=False, monitor=False)
+    count_lines(metrics.logged)
     async with AsyncExitStack() as stack:
         crew = Crew(settings, metrics, stack)
         await crew.open()
@@ -70,6 +72,8 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
     if crew.model_watch is not None and crew.drift_watch is not None:
         chores.append(sweep_until(ended, crew.model_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
         chores.append(sweep_until(ended, crew.drift_watch.tell, every_s=TELL_EVERY_S, report=crew.reports[0]))
+    if crew.alerting is not None:
+        chores.extend(crew.alerting.chores(ended))
     beside = [asyncio.create_task(chore) for chore in chores]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)

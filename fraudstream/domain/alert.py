@@ -1,7 +1,8 @@
 """
-What people are told of one flagged decision: masked, in plain words, the same on every channel.
+What people are told: of one flagged decision, of a group of them, of many groups; masked, in plain words, for every channel.
 """
 
+from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -11,6 +12,7 @@ from fraudstream.domain.decision import Outcome
 
 #: Version of the alert where machines read it: the webhook's body and the letters in ``alerts:undeliverable``.
 ALERT_SCHEMA = "fraudstream.alert/1"
+DIGEST_SCHEMA = "fraudstream.alert_digest/1"
 
 
 class Severity(StrEnum):
@@ -79,3 +81,149 @@ class Alert(msgspec.Struct, frozen=True, kw_only=True):
             ("Decided at", f"{self.decided_at:%Y-%m-%d %H:%M:%S} UTC"),
         )
         return tuple((label, value) for label, value in pairs if value)
+
+
+class Answer(StrEnum):
+    """
+    What a person said of an alert group.
+    """
+
+    OPEN = ""
+    FRAUD = "fraud"
+    LEGITIMATE = "legitimate"
+
+
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What people are told of one alert group: its loudest alert, and what has come together since.
+
+    ``alert_id`` is that of the group, which is the id of the alert that opened it. ``value`` holds the amounts, one text per
+    currency. ``outcomes`` counts the decisions. ``subject`` says in words what the payments have in common (``this card``),
+    ``family`` why they were flagged. ``told`` is how many payments this channel told of before; 0 makes it the first message.
+    ``transaction_ids`` are those that it tells of for the first time, at most some hundreds.
+    ``previous`` is the group of the same kind before this one, empty when there was none. ``told_severity`` is the one that the
+    channel has told; the last four fields say what people have answered.
+    """
+
+    alert_id: str
+    severity: Severity
+    alert: Alert
+    family: str
+    subject: str
+    transactions: int
+    told: int
+    value: tuple[str, ...]
+    outcomes: Mapping[str, int]
+    opened_at: datetime
+    last_at: datetime
+    transaction_ids: tuple[str, ...] = ()
+    told_severity: Severity | None = None
+    previous: str = ""
+    case_url: str = ""
+    runbook_url: str = ""
+    buttons: bool = False
+    answer: Answer = Answer.OPEN
+    answered_by: str = ""
+    acknowledged_by: str = ""
+    snoozed_by: str = ""
+
+    @property
+    def title(self) -> str:
+        """
+        The headline, with the number of payments where there are several.
+        """
+        return self.alert.title if self.transactions == 1 else f"{self.alert.title} ({self.transactions:,} payments)"
+
+    @property
+    def together(self) -> str:
+        """
+        How many payments came together since when; empty for a single one.
+        """
+        if self.transactions == 1:
+            return ""
+        done = ", ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.items())
+        since = f"{self.opened_at:%H:%M:%S} to {self.last_at:%H:%M:%S} UTC"
+        return f"{self.transactions:,} payments of {self.subject} from {since}: {done}; {' + '.join(self.value)}"
+
+    @property
+    def standing(self) -> str:
+        """
+        What people have said so far, in one line; empty while nobody has.
+        """
+        said = [
+            f"marked {self.answer.value} by {self.answered_by}" if self.answer is not Answer.OPEN else "",
+            f"acknowledged by {self.acknowledged_by}" if self.acknowledged_by else "",
+            f"rule snoozed for {self.subject} by {self.snoozed_by}" if self.snoozed_by else "",
+        ]
+        words = " · ".join(one for one in said if one)
+        return words[:1].upper() + words[1:]
+
+    @property
+    def summary(self) -> str:
+        """
+        The notice in one line, for what shows only one.
+        """
+        return " · ".join(part for part in (self.alert.summary, self.together, self.standing) if part)
+
+
+class FoldedGroup(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One alert group as a line of a digest.
+    """
+
+    alert_id: str
+    severity: Severity
+    title: str
+    transactions: int
+    value: tuple[str, ...]
+
+
+class Digest(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Many alert groups in one message. ``reason`` is storm, quiet or info; ``top`` are the groups with the highest amounts.
+
+    ``families`` and ``merchants`` count payments, most first. ``over`` says that nothing will be added any more. ``snoozes``
+    names the rules that are snoozed now: who reads a digest should know what is missing from it.
+    """
+
+    alert_id: str
+    severity: Severity
+    reason: str
+    groups: int
+    transactions: int
+    told: int
+    value: tuple[str, ...]
+    top: tuple[FoldedGroup, ...]
+    families: tuple[tuple[str, int], ...]
+    merchants: tuple[tuple[str, int], ...]
+    opened_at: datetime
+    last_at: datetime
+    over: bool
+    snoozes: tuple[str, ...] = ()
+    overview_url: str = ""
+
+    @property
+    def title(self) -> str:
+        """
+        The headline: what happened, and whether it still does.
+        """
+        counted = f"{self.groups:,} alerts, {self.transactions:,} payments"
+        if self.reason == "storm":
+            return f"Alert storm {'is over' if self.over else 'since'} {self._since} UTC: {counted}"
+        return f"{'Held over quiet hours' if self.reason == 'quiet' else 'For information'}: {counted}"
+
+    @property
+    def summary(self) -> str:
+        """
+        The digest in one line.
+        """
+        leading = f"most of them {self.families[0][0]}" if self.families else ""
+        return " · ".join(part for part in (self.title, " + ".join(self.value), leading) if part)
+
+    @property
+    def _since(self) -> str:
+        return f"({self.opened_at:%H:%M} to {self.last_at:%H:%M})" if self.over else f"{self.opened_at:%H:%M}"
+
+
+#: What a channel can be given to tell.
+Message = Notice | Digest

@@ -9,7 +9,6 @@ from typing import Protocol
 
 import msgspec
 
-from fraudstream.domain.alert import Alert
 from fraudstream.domain.decision import Decision, Label
 
 
@@ -327,59 +326,5 @@ class DecisionStore(Protocol):
     async def record_labels(self, labels: Sequence[Label]) -> Recorded:
         """
         Store labels, keyed by ``label_id``; the ids in the answer are label ids. Promises and errors as in ``record``.
-        """
-        ...
-
-
-class AlertChannel(Protocol):
-    """
-    One way to tell people.
-    """
-
-    @property
-    def name(self) -> str:
-        """
-        One of ``slack``, ``email``, ``webhook``, ``console``; a metric label and a field of the outbox.
-        """
-        ...
-
-    async def send(self, alert: Alert) -> None:
-        """
-        Send one alert; on return the channel has accepted it. A second call sends a second message.
-
-        Raises:
-            AlertFailed: Not accepted; ``permanent`` says whether trying again can help. A time-out is not permanent, although
-                the channel may have accepted the alert.
-        """
-        ...
-
-    async def close(self) -> None:
-        """
-        Give back connections; the channel is not used afterwards.
-        """
-        ...
-
-
-class AlertOutbox(Protocol):
-    """
-    Which channels are settled for which flagged transaction; the pending entries of the stream are the queue.
-    """
-
-    async def settled(self, transaction_ids: Sequence[str]) -> list[Mapping[str, str]]:
-        """
-        Return, for each transaction, channel name to outcome of those already settled.
-        """
-        ...
-
-    async def settle(
-        self, delivery: Delivery, transaction_id: str, channel: str, outcome: str, *, channels: int, letter: Mapping[str, str]
-    ) -> bool:
-        """
-        Note the outcome of one channel and acknowledge the entry when all ``channels`` are settled, in one step.
-
-        Calling it twice changes nothing. Outcome ``undeliverable`` also writes ``letter`` to ``alerts:undeliverable``.
-
-        Returns:
-            True once every channel is settled (or the entry is no longer ours); False while others are to follow.
         """
         ...

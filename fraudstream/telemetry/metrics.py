@@ -538,7 +538,6 @@ class Metrics:
             "alert_storm",
             "1 while this process leads the channel and folds its alerts into a digest; worry when it does not end.",
             ("channel",),
-            [(channel,) for channel in channels],
         )
         self.notifications_total = new.counter(
             "notifications_total",

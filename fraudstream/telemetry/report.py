@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence, Sized
 
 import structlog
 
-from fraudstream.domain.alert import Alert, Severity
+from fraudstream.domain.alert import Severity
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.evidence import Action
 from fraudstream.telemetry.labels import DECIDING_GROUPS

@@ -102,7 +102,7 @@ def test_every_name_of_a_partition_carries_its_tag() -> None:
     keys = Keys("{p03}")
     names = [
         *(keys.stream(stream) for stream in GROUPS),
-        *(keys.txn("a"), keys.prefix("log"), keys.waiting("g"), keys.alert("a")),
+        *(keys.txn("a"), keys.prefix("log"), keys.waiting("g"), keys.alert_of("a")),
         *(keys.heartbeat("fraud-check", keys.stream(RAW)), keys.retry("fraud-check", keys.stream(RAW))),
         keys.dead(keys.stream(RAW), "1-0"),
     ]
