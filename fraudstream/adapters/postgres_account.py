@@ -2,10 +2,12 @@
 What the database holds after a run: totals, latency, outcomes, scores.
 """
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
+import msgspec
 
 _TOTALS = """
 SELECT count(*) AS recorded,
@@ -21,6 +23,12 @@ _OUTCOMES = "SELECT outcome, count(*) AS n FROM decisions GROUP BY outcome"
 #: What ``stored`` gives the latency of, as shares.
 PERCENTILES = (0.5, 0.95, 0.99, 0.999)
 _PROBABILITIES = "SELECT transaction_id, model, probability, vector FROM decisions"
+_PASSED = """
+SELECT transaction_id, model, probability, vector, degraded, outcome,
+       extract(epoch FROM received_at)::float8 * 1000 AS received_ms,
+       extract(epoch FROM decided_at)::float8 * 1000 AS decided_ms
+FROM decisions WHERE received_at >= $1 ORDER BY received_at
+"""
 _SCORES = "SELECT transaction_id, outcome <> 'approve' AS flagged, score FROM decisions"
 
 
@@ -54,3 +62,30 @@ async def recorded_scores(url: str) -> dict[str, tuple[str, float | None, bytes]
     finally:
         await connection.close()
     return {row["transaction_id"]: (row["model"], row["probability"], bytes(row["vector"])) for row in rows}
+
+
+class Passed(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One decision as a measurement looks at it; times are milliseconds since 1970 by the clock of Redis.
+    """
+
+    transaction_id: str
+    model: str
+    probability: float | None
+    vector: bytes
+    degraded: Sequence[str]
+    outcome: str
+    received_ms: float
+    decided_ms: float
+
+
+async def passed(url: str, since: datetime) -> list[Passed]:
+    """
+    Return every decision on what was received since, in that order.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(_PASSED, since)
+    finally:
+        await connection.close()
+    return [Passed(**{**row, "vector": bytes(row["vector"])}) for row in rows]

@@ -2,10 +2,9 @@
 Served exactly as measured: a history through Redis and a running fleet, its recorded scores against the offline replay's.
 """
 
-import asyncio
 import itertools
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from functools import partial
 from pathlib import Path
@@ -25,8 +24,9 @@ from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.app.model_fold import write_fold
+from fraudstream.app.settling import until_done
 from fraudstream.domain.decision import Label, LabelValue
-from fraudstream.domain.errors import InvalidSettings, TransientError
+from fraudstream.domain.errors import InvalidSettings
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.inspected import entity_kinds
 from fraudstream.features.load import load_features
@@ -41,9 +41,6 @@ from fraudstream.training.dataset import DAY_MS, Dataset, build
 _ORDER = {"FRAUDSTREAM_BATCHES_IN_HAND": "1"}
 #: A rule set that says nothing; the shipped one reads features that others need not define.
 _RULES = "rule nothing score +1 if :amount: < 0\n"
-#: How long nothing may move, in seconds.
-_STUCK_S = 60.0
-_POLL_S = 0.05
 
 
 class ParityPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -215,11 +212,11 @@ async def _send(system: LocalSystem, sent: Sequence[Labelled], features: Feature
         for _, day in itertools.groupby(sent, key=lambda one: one.occurred_at_ms // DAY_MS):
             rows = list(day)
             await produce(rows, target)
-            await _until_done(look, partial(progress.count, "sent and recorded", done, len(sent)))
+            await until_done(look, partial(progress.count, "sent and recorded", done, len(sent)))
             done += len(rows)
             if features.reads_labels:
                 await produce(_labels(rows), told, check=False)
-                await _until_done(look, partial(progress.count, "labelled", done, len(sent)))
+                await until_done(look, partial(progress.count, "labelled", done, len(sent)))
                 labels += len(rows)
     return labels
 
@@ -235,17 +232,6 @@ def _labels(rows: Iterable[Labelled]) -> Iterator[bytes]:
                 labelled_at=datetime.fromtimestamp(one.occurred_at_ms // 1000, UTC),
             )
         )
-
-
-async def _until_done(look: Callable[[], Awaitable[dict[str, int]]], tell: Callable[[], None]) -> None:
-    moved_at, before = time.monotonic(), None
-    while any((now := await look()).values()):
-        if now != before:
-            moved_at, before = time.monotonic(), now
-        if time.monotonic() - moved_at > _STUCK_S:
-            raise TransientError(f"nothing has moved for {_STUCK_S:.0f} s; still open: {now}")
-        tell()
-        await asyncio.sleep(_POLL_S)
 
 
 def _compared(expected: _Expected, recorded: dict[str, tuple[str, float | None, bytes]]) -> dict[str, int]:

@@ -3,6 +3,7 @@ How a worker follows the models that are in use: looked for off the hot path, lo
 """
 
 import asyncio
+import gc
 import sys
 import threading
 import time
@@ -121,7 +122,7 @@ class ModelWatch:
         return await asyncio.to_thread(self._load_gently, note)
 
     def _load_gently(self, note: Note) -> OnnxModel:
-        with _short_slices():
+        with _gently():
             return self._load(note)
 
     def _lineup(self, pointer: Pointer, loaded: dict[str, OnnxModel]) -> Lineup:
@@ -152,21 +153,27 @@ class _Probe:
             self.worst_s = max(self.worst_s, time.perf_counter() - before - _PROBE_S)
 
 
-_slices = threading.Lock()
+_one_at_a_time = threading.Lock()
 
 
 @contextmanager
-def _short_slices() -> Iterator[None]:
+def _gently() -> Iterator[None]:
     """
-    Let other threads have the interpreter ten times as often as usual.
+    Let other threads have the interpreter ten times as often as usual, and do not look for garbage meanwhile.
+
+    Reading trees makes objects by the hundred thousand, none of them in a cycle: the collector would stop every thread for a
+    tenth of a second to find that out.
     """
-    with _slices:
-        usual = sys.getswitchinterval()
+    with _one_at_a_time:
+        usual, collecting = sys.getswitchinterval(), gc.isenabled()
         sys.setswitchinterval(_SLICE_S)
+        gc.disable()
         try:
             yield
         finally:
             sys.setswitchinterval(usual)
+            if collecting:
+                gc.enable()
 
 
 def _told(lineup: Lineup) -> list[tuple[str, str, str]]:

@@ -2,6 +2,7 @@
 Changing the models of a running fleet: push, promote, roll back, canary, shadows, each checked before anything is written.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -206,7 +207,7 @@ class ModelDesk:
         model = await self.full(what)
         note = await self._models.note(model)
         assert note is not None, "what is known has a note"
-        load_pushed(self._registry, note, self._features)
+        await asyncio.to_thread(load_pushed, self._registry, note, self._features)
         return model
 
     async def _known(self) -> list[str]:

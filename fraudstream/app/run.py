@@ -13,6 +13,7 @@ from fraudstream.app.crew import Crew
 from fraudstream.app.model_watch import TELL_EVERY_S
 from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
+from fraudstream.fleet.stalls import feel_stalls, share_the_interpreter
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
 from fraudstream.telemetry.logging import count_lines
@@ -43,7 +44,8 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
             structlog.get_logger().info("metrics_served", port=exporter.port)
         ready()
         _collect_seldom()
-        await _until(stop, crew, settings)
+        share_the_interpreter()
+        await _until(stop, crew, settings, metrics)
 
 
 def _collect_seldom() -> None:
@@ -58,7 +60,7 @@ def _collect_seldom() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
-async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
+async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: Metrics) -> None:
     """
     Run every consumer, the janitor and the watches over rules and models; whichever way they end, all of them drain.
     """
@@ -74,6 +76,7 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings) -> None:
         chores.append(sweep_until(ended, crew.drift_watch.tell, every_s=TELL_EVERY_S, report=crew.reports[0]))
     if crew.alerting is not None:
         chores.extend(crew.alerting.chores(ended))
+    chores.append(feel_stalls(ended, metrics.event_loop_stall_seconds.observe))
     beside = [asyncio.create_task(chore) for chore in chores]
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)

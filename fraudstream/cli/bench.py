@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fraudstream.cli.entry import exits, inherited, print_json
+from fraudstream.cli.entry import BAD_NEWS, exits, inherited, print_json
 
 bench_app = typer.Typer(invoke_without_command=True)
 
@@ -126,6 +126,40 @@ def bench_model_command(
         print_json("fraudstream.bench_model/1", {**found, "commit": _commit()})
     else:
         typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
+
+
+@bench_app.command("swap")
+@exits
+def bench_swap_command(
+    rate: Annotated[float, typer.Option(help="Transactions per second.", min=1)] = 3_000.0,
+    seconds: Annotated[float, typer.Option(help="How long models are changed.", min=4)] = 40.0,
+    every: Annotated[float, typer.Option(help="Seconds between two changes.", min=1.2)] = 2.0,
+    calm: Annotated[float, typer.Option(help="Seconds without a change before that.", min=1)] = 10.0,
+    other: Annotated[Path | None, typer.Option(help="Folder of the second model; one of equal trees when not given.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+) -> None:
+    """
+    Promote and roll back models again and again under load; exit 1 when a decision has no model, or one waited 50 ms for it.
+
+    Example: fraudstream bench swap --rate 3000 --json
+    """
+    import msgspec
+
+    from fraudstream.app.bench_swap import BOUND_MS, SwapPlan, run_bench_swap
+    from fraudstream.cli.progress import progress
+    from fraudstream.cli.screen import table
+
+    plan = SwapPlan(rate_per_s=rate, seconds=seconds, every_s=every, calm_s=calm, other=other, inherited=inherited())
+    with progress(quiet=quiet) as shown:
+        report = asyncio.run(run_bench_swap(plan, shown))
+    found = msgspec.to_builtins(report)
+    if as_json:
+        print_json("fraudstream.bench_swap/1", {**found, "commit": _commit()})
+    else:
+        typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
+    if report.without_model or report.without_score or report.other_score_than_its_model or max(report.stall_ms) > BOUND_MS:
+        raise typer.Exit(BAD_NEWS)
 
 
 def _commit() -> str:

@@ -1,0 +1,253 @@
+"""
+Models that change under load: what a promotion or a rollback costs the decisions that are under way.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.adapters.model_folder import ModelFolder
+from fraudstream.adapters.postgres_account import Passed, passed
+from fraudstream.adapters.postgres_migrations import migrate
+from fraudstream.adapters.redis_account import waiting
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_models import Entry, Pointer, RedisModels
+from fraudstream.app.connections import address, intake
+from fraudstream.app.demo import Progress
+from fraudstream.app.local_system import LocalSystem
+from fraudstream.app.models import ModelDesk
+from fraudstream.app.settling import until_done
+from fraudstream.features.load import load_features
+from fraudstream.producers.labelled import Labelled
+from fraudstream.producers.plan import demo_plan
+from fraudstream.producers.produce import produce
+from fraudstream.producers.synthetic import generate
+from fraudstream.scoring.load import load_model, read_model
+from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, decode_manifest, encode_manifest, sha256_hex
+from fraudstream.scoring.model import OnnxModel
+from fraudstream.settings import locate
+from fraudstream.telemetry.pages import read
+
+#: The most that a swap may delay a decision, in milliseconds.
+BOUND_MS = 50.0
+#: What is still of a swap after the first decision by the new model, in milliseconds.
+_AFTER_MS = 100.0
+#: Field 5 of an ONNX model is its version number, as a varint; of two of them the last one counts.
+_MODEL_VERSION = b"\x28"
+_WARM_UP = 400
+#: Alerts are nothing that a model waits for.
+_GROUPS = ("fraud-check", "ml-scoring", "recorder")
+
+
+class SwapPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    ``rate_per_s`` for ``calm_s`` without a change, then for ``seconds`` with a promotion or rollback every ``every_s``.
+
+    ``other`` is the folder of the second model; None makes one of equal trees and another hash.
+    """
+
+    rate_per_s: float = 3_000.0
+    calm_s: float = 10.0
+    seconds: float = 40.0
+    every_s: float = 2.0
+    other: Path | None = None
+    groups: Sequence[str] = _GROUPS
+    inherited: dict[str, str] = {}
+
+
+class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What changing models did to the decisions.
+
+    A decision is *in* a swap when it was under way at any time from the change of the pointer until 100 ms after the first
+    decision by the new model: loading and warming up lie in between. ``delayed`` are those that took ``BOUND_MS`` longer
+    than the median, among decisions in swaps and among the others, whose share is what the machine does by itself.
+    ``stall_ms`` is the longest that the scoring worker's loop stood still in each swap, as the worker measured it.
+    """
+
+    rate_tps: float
+    decisions: int
+    swaps: int
+    models: dict[str, int]
+    without_model: int
+    without_score: int
+    degraded: int
+    other_score_than_its_model: int
+    calm_latency_ms: dict[str, float]
+    swap_latency_ms: dict[str, float]
+    between_latency_ms: dict[str, float]
+    in_swaps: int
+    delayed_in_swaps: int
+    delayed_between: int
+    stall_ms: list[float]
+    seconds_to_follow: list[float]
+
+
+class _Seen(NamedTuple):
+    """
+    What a run leaves: decisions without and with changes, the changes, stalls in ms, and the models by id.
+    """
+
+    quiet: Sequence[Passed]
+    found: Sequence[Passed]
+    changes: Sequence[Entry]
+    stalls: list[float]
+    models: Mapping[str, OnnxModel]
+
+
+async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
+    """
+    Measure a system of our own.
+
+    Raises:
+        ConfigurationError: A server did not start, or the other model does not fit the features.
+        TransientError: The system stopped moving.
+    """
+    features = load_features(locate(Path("models/default.features")).read_text(encoding="utf-8"))
+    calm, busy = int(plan.rate_per_s * plan.calm_s), int(plan.rate_per_s * plan.seconds)
+    bodies = list(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=_WARM_UP + calm + busy)))
+    progress.step("starting servers and workers")
+    with LocalSystem(inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=plan.groups) as system:
+        registry = ModelFolder(system.folder / "registry")
+        system.set(FRAUDSTREAM_MODEL_REGISTRY=registry.place)
+        await migrate(system.postgres.url)
+        system.start_workers()
+        async with connected(address(system.settings())) as client:
+            models = RedisModels(client)
+            folders = [locate(Path("models")), plan.other or twin(locate(Path("models")), system.folder / "twin")]
+            desk = ModelDesk(models, registry, features, "bench")
+            names = [(await desk.push(folder, reason="bench")).model for folder in folders]
+            await _send(system, bodies[:_WARM_UP], None, progress)
+            progress.step("without a change")
+            since = _now()
+            await _send(system, bodies[_WARM_UP : _WARM_UP + calm], plan.rate_per_s, progress)
+            quiet = await passed(system.postgres.url, since)
+            progress.step("with changes")
+            since = _now()
+            swapping = asyncio.create_task(_swap(plan, system, models, names))
+            await _send(system, bodies[_WARM_UP + calm :], plan.rate_per_s, progress)
+            stalls = await swapping
+            found = await passed(system.postgres.url, since)
+            history = await models.history()
+        loaded = [load_model(folder, features.names, feature_set=features.id) for folder in folders]
+    seen = _Seen(quiet, found, [one for one in history if one.seq], stalls, {one.id: one for one in loaded})
+    return _reported(plan, seen)
+
+
+def twin(folder: Path, target: Path) -> Path:
+    """
+    Write a model with the same trees and another hash: what differs is the version number inside the ONNX bytes.
+    """
+    model, manifest = read_model(folder)
+    model += _MODEL_VERSION + b"\x02"
+    changed = msgspec.structs.replace(
+        decode_manifest(manifest, folder / MANIFEST_FILE), sha256=sha256_hex(model), version="twin"
+    )
+    target.mkdir(parents=True)
+    (target / MODEL_FILE).write_bytes(model)
+    (target / MANIFEST_FILE).write_bytes(encode_manifest(changed))
+    return target
+
+
+async def _send(system: LocalSystem, bodies: Sequence[Labelled], rate_per_s: float | None, progress: Progress) -> None:
+    async with intake(system.settings()) as target:
+        await produce(bodies, target, rate_per_s=rate_per_s)
+    async with connected(address(system.settings())) as client:
+        look = partial(waiting, client, {group for worker in system.workers for group in worker.groups.split(",")})
+        await until_done(look, partial(progress.count, "sent", len(bodies), None))
+
+
+async def _swap(plan: SwapPlan, system: LocalSystem, models: RedisModels, names: Sequence[str]) -> list[float]:
+    """
+    Promote the second model and roll back, again and again; return how long the worker's loop stood still each time.
+    """
+    stalls = []
+    until = time.monotonic() + plan.seconds - 2 * plan.every_s
+    while time.monotonic() < until:
+        for champion, kind in ((names[1], "promote"), (names[0], "rollback")):
+            await asyncio.sleep(plan.every_s / 2)
+            seen = await models.pointer()
+            seq = await models.point(seen, Pointer(champion=champion, kind=kind, actor="bench", reason="bench"))
+            stalls.append(await _followed(system, seq))
+            await asyncio.sleep(plan.every_s / 2)
+    return stalls
+
+
+async def _followed(system: LocalSystem, seq: int) -> float:
+    """
+    Wait until every worker that scores has taken over as many changes; return the longest stall that they tell of, in ms.
+    """
+    while True:
+        pages = [
+            await asyncio.to_thread(worker.metrics) for worker in system.workers if "ml-scoring" in worker.groups.split(",")
+        ]
+        if all(read(page, "fraudstream_model_swaps_total") >= seq for page in pages):
+            return round(max(read(page, "fraudstream_model_swap_stall_seconds") for page in pages) * 1e3, 2)
+        await asyncio.sleep(0.1)
+
+
+def _reported(plan: SwapPlan, seen: _Seen) -> SwapReport:
+    quiet, found, changes, stalls, models = seen
+    received = np.array([one.received_ms for one in found])
+    decided = np.array([one.decided_ms for one in found])
+    latency, inside, follow_s = decided - received, np.zeros(len(found), dtype=np.bool_), []
+    for at, change in enumerate(changes):
+        end_ms = changes[at + 1].at_ms if at + 1 < len(changes) else np.inf
+        by_new = np.array([one.model == change.champion for one in found], dtype=np.bool_)
+        first = decided[by_new & (decided >= change.at_ms) & (decided < end_ms)]
+        over_ms = float(first.min()) + _AFTER_MS if len(first) else change.at_ms + _AFTER_MS
+        follow_s.append(round((over_ms - _AFTER_MS - change.at_ms) / 1e3, 3))
+        inside |= (received < over_ms) & (decided > change.at_ms)
+    late = latency > float(np.median(latency)) + BOUND_MS if len(found) else inside
+    counts = {name[:12]: sum(one.model == name for one in found) for name in models}
+    return SwapReport(
+        rate_tps=plan.rate_per_s,
+        decisions=len(found),
+        swaps=len(changes),
+        models=counts,
+        without_model=sum(not one.model for one in found),
+        without_score=sum(one.probability is None for one in found),
+        degraded=sum(bool(one.degraded) for one in found),
+        other_score_than_its_model=_other_scores(found, models),
+        calm_latency_ms=_latencies(np.array([one.decided_ms - one.received_ms for one in quiet])),
+        swap_latency_ms=_latencies(latency[inside]),
+        between_latency_ms=_latencies(latency[~inside]),
+        in_swaps=int(inside.sum()),
+        delayed_in_swaps=int((late & inside).sum()),
+        delayed_between=int((late & ~inside).sum()),
+        stall_ms=stalls,
+        seconds_to_follow=follow_s,
+    )
+
+
+def _other_scores(found: Sequence[Passed], models: Mapping[str, OnnxModel]) -> int:
+    """
+    Count the decisions whose score is not, bit for bit, what the model that they name makes of their vector.
+    """
+    wrong = 0
+    for name, model in models.items():
+        rows = [one for one in found if one.model == name and one.vector]
+        matrix = np.frombuffer(b"".join(one.vector for one in rows), "<f4").reshape(len(rows), len(model.feature_names))
+        again = model.score(matrix)
+        told = np.array([np.nan if one.probability is None else one.probability for one in rows], dtype=np.float32)
+        wrong += int((again != told).sum())
+    return wrong
+
+
+def _latencies(values: NDArray[np.float64]) -> dict[str, float]:
+    if not len(values):
+        return {}
+    shares = {"p50": 50, "p99": 99, "p999": 99.9, "max": 100}
+    return {name: round(float(np.percentile(values, share)), 2) for name, share in shares.items()}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC) - timedelta(milliseconds=5)
