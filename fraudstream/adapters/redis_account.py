@@ -15,14 +15,19 @@ from fraudstream.adapters.redis_stream import plain
 async def waiting(client: Redis, groups: Iterable[str]) -> dict[str, int]:
     """
     Return, for each group that is served, how many entries it has not read or not acknowledged.
+
+    A worker that has just started may not have made its stream yet: its group then has one entry left, so that nobody takes it
+    for done.
     """
     wanted = set(groups)
     served = [(stream, group) for stream, names in GROUPS.items() for group in names if group in wanted]
+    there = await run(plain(client), [("EXISTS", stream) for stream, _ in served])
+    open_entries = {group: 1 for (_, group), exists in zip(served, there, strict=True) if not exists}
+    served = [(stream, group) for stream, group in served if group not in open_entries]
     replies = await run(
         plain(client),
         [command for stream, _ in served for command in (("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream))],
     )
-    open_entries: dict[str, int] = {}
     for (_, group), head, infos in zip(served, replies[::2], replies[1::2], strict=True):
         for info in map(fields, infos):
             if info["name"].decode() == group:
