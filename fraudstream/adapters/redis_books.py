@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from fraudstream.adapters.redis_client import RedisAddress, translated
 from fraudstream.adapters.redis_intake import fields
 from fraudstream.adapters.redis_keys import DECISIONS, DLQ, FRAUD, GROUPS, RAW
-from fraudstream.adapters.redis_scripts import Argument, run
+from fraudstream.adapters.redis_scripts import TRIM, Argument, Call, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.codec import decode_decision
 
@@ -23,7 +23,7 @@ _FOR_EVER = ("transactions:", "alerts:undeliverable", "heartbeat:", "retry:", "w
 
 class Letter(msgspec.Struct, frozen=True):
     """
-    One dead letter: where its entry stood, and what it says.
+    One dead letter: where its entry stood, and what it says; ``fields`` are all of them as they stand.
     """
 
     source: str
@@ -44,10 +44,11 @@ class Emitted(msgspec.Struct):
 
 class Tap:
     """
-    Reads the decisions and the fraud stream beside the groups, before the janitor trims them.
+    Reads the decisions and the fraud stream beside the groups, and trims right after, so that nothing goes unseen.
     """
 
     def __init__(self) -> None:
+        self._trims = [Call(TRIM, (stream,), groups) for stream, groups in GROUPS.items()]
         self._cursors: dict[str, bytes] = {DECISIONS: b"0", FRAUD: b"0"}
         self._seen: list[tuple[str, tuple[int, int], str, bool]] = []
 
@@ -60,7 +61,7 @@ class Tap:
         """
         words: list[Argument] = ["XREAD", "COUNT", _PAGE, "STREAMS", *self._cursors, *self._cursors.values()]
         with translated("tap"):
-            (reply,) = await run(client, [words])
+            reply, *_ = await run(client, [words, *self._trims])
         count = 0
         for name, entries in reply or []:
             stream = name.decode()

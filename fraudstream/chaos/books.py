@@ -137,7 +137,12 @@ def _letters(evidence: Evidence, found: Findings) -> None:
     about = Counter(key_of(letter) for letter in evidence.letters)
     entries = Counter((letter.source, letter.entry_id) for letter in evidence.letters)
     found.dead_letter_innocents = found.note(
-        "dead letters of innocents", (f"{key_of(one)} ({one.reason})" for one in evidence.letters if key_of(one) not in poison)
+        "dead letters of innocents",
+        (
+            f"{key_of(one)} ({one.reason}: {one.fields.get(b'error', b'')!r})"
+            for one in evidence.letters
+            if key_of(one) not in poison
+        ),
     )
     found.dead_letter_missing = found.note("poison without a letter", poison.keys() - about.keys())
     found.dead_letter_doubled = found.note("entries with two letters", (entry for entry, count in entries.items() if count > 1))
@@ -157,7 +162,7 @@ def _counters(evidence: Evidence, transactions: Sequence[Transaction], found: Fi
     features = evidence.features
     rows = records(features, transactions)
     logs, rings = _expected_logs(features, rows), _expected_rings(features, rows)
-    wrong = [key for key in evidence.logs.keys() - logs.keys()] + [key for key in evidence.rings.keys() - rings.keys()]
+    wrong = [*(evidence.logs.keys() - logs.keys()), *(evidence.rings.keys() - rings.keys())]
     wrong += [key for key, hashes in logs.items() if not _log_is_right(features, evidence.logs.get(key, b""), hashes)]
     wrong += [key for key, slots in rings.items() if not _ring_is_right(evidence.rings.get(key, b""), slots)]
     found.counters_checked = len(logs) + len(rings)

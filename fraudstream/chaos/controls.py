@@ -1,19 +1,205 @@
 """
 Negative controls: ways of doing it that look right and are not. The proof must fail on each, or it proves nothing.
+
+They replace scripts and methods in the processes of a chaos run, before anything is read; nothing else can reach them.
 """
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
+from fraudstream.adapters import redis_janitor, redis_verdicts
+from fraudstream.adapters.redis_client import RedisAddress
+from fraudstream.adapters.redis_scripts import Script
+from fraudstream.adapters.redis_stream import RedisTransactionStream
+from fraudstream.domain.errors import ConfigurationError
+from fraudstream.fleet.ports import Delivery
+from fraudstream.fleet.worker import Worker
 
-class Control(msgspec.Struct, frozen=True):
+
+class Control(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One way of breaking the protocol in a process of the chaos, and what it costs, in words.
+    One way of breaking the protocol in a process of the chaos.
+
+    ``harm`` says in words what is wrong with it, ``shows`` names the figures of the report one of which must tell.
+    ``settings`` are given to the workers beside, ``needs`` are changes of the profile without which it would do no harm.
     """
 
     break_it: Callable[[], None]
     harm: str
+    shows: tuple[str, ...]
+    settings: dict[str, str] = {}
+    needs: dict[str, Any] = {}
 
 
-CONTROLS: dict[str, Control] = {}
+def _rewrite(module: Any, name: str, *changes: tuple[str, str]) -> None:
+    """
+    Replace passages of a script of the product.
+
+    Raises:
+        ConfigurationError: A passage is not there: the script has changed, and the control must follow it.
+    """
+    script: Script = getattr(module, name)
+    text = script.text
+    for old, new in changes:
+        if old not in text:
+            raise ConfigurationError(f"the control does not fit {name.lower()}.lua any more: it lacks {old!r}")
+        text = text.replace(old, new)
+    setattr(module, name, Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()))
+
+
+_SET_ONCE = "local v = call('SET', txn, 'T', 'NX', 'GET')"
+
+
+def _naive_setnx() -> None:
+    _rewrite(
+        redis_verdicts,
+        "TOUCH",
+        (
+            _SET_ONCE,
+            """local v = 'D'
+    if call('SET', 'naive:' .. group .. txn, '1', 'NX', 'EX', 3600) then v = call('SET', txn, 'T', 'NX', 'GET') end""",
+        ),
+    )
+
+
+def _no_deduplication() -> None:
+    _rewrite(
+        redis_verdicts,
+        "TOUCH",
+        ("~= txn then", "~= KEYS[k] then"),
+        ("local txn, id, item = KEYS[k],", "local txn, id, item = KEYS[k] .. ':' .. ARGV[a],"),
+    )
+    _rewrite(
+        redis_verdicts,
+        "COMPLETE",
+        ("= ARGV[a], KEYS[4 + i], 'G',", "= ARGV[a], KEYS[4 + i] .. ':' .. ARGV[a], 'G',"),
+    )
+
+
+def _no_owner_last_wins() -> None:
+    _rewrite(
+        redis_verdicts,
+        "COMPLETE",
+        ("  if mine[id] then", "  if true then"),
+        (
+            "    elseif s == 'D' or s == me then r = 'U'\n",
+            "    elseif s == me or (s == 'D' and ARGV[a + 4] == '') then\n      call('SET', txn, ARGV[a + 2])\n      r = 'O'\n",
+        ),
+        ("    elseif ARGV[a + 3] == sub(v, 2, 9) then", "    elseif s == 'D' or ARGV[a + 3] == sub(v, 2, 9) then"),
+    )
+
+
+def _touch_without_record() -> None:
+    moves = """
+      local event, amount = unpack_('<dd', item)
+      for i = k + 1, k + n do
+        if KEYS[i] ~= txn then append(KEYS[i], sub(item, 18), false) end
+      end
+      for i = k + n + 1, k + n + m do
+        if KEYS[i] ~= txn then count(KEYS[i], event, amount) end
+      end
+"""
+    _rewrite(
+        redis_verdicts,
+        "TOUCH",
+        ("elseif s == 'T' then out[#out + 1] = 't'", f"elseif s == 'T' then\n{moves}\n      out[#out + 1] = 't'"),
+        ("else out[#out + 1] = v end", f"else\n{moves}\n      out[#out + 1] = v end"),
+    )
+
+
+def _no_write_id_check() -> None:
+    _rewrite(redis_verdicts, "COMPLETE", ("elseif ARGV[a + 3] == sub(v, 2, 9) then", "elseif true then"))
+
+
+def _unsafe_trim() -> None:
+    _rewrite(
+        redis_janitor,
+        "TRIM",
+        ("local id = p[1] > 0 and p[2] or f['last-delivered-id']", "local id = f['last-delivered-id']"),
+        ("'MINID', '~', safe", "'MINID', '=', safe"),
+    )
+
+
+def _client_retries() -> None:
+    def reader(self: RedisAddress) -> Any:
+        options = {name: value for name, value in self.options().items() if name != "retry_on_error"}
+        return type(self.commands(1)).from_url(self.url, single_connection_client=True, **options)
+
+    RedisAddress.reader = reader  # type: ignore[method-assign]
+    RedisTransactionStream.stranded = _nothing  # type: ignore[assignment, method-assign]
+
+
+def _no_step_in() -> None:
+    Worker._step_in = _nothing  # type: ignore[assignment, method-assign]  # noqa: SLF001 from outside, on purpose
+
+
+async def _nothing(*_: object) -> list[Delivery]:
+    return []
+
+
+def _acknowledged_before_sent() -> None:
+    read = RedisTransactionStream.read
+
+    async def hasty(self: RedisTransactionStream, count: int, block_ms: int) -> list[Delivery]:
+        found: list[Delivery] = await read(self, count, block_ms)
+        if self.group == "alerter":
+            entry_ids: Sequence[bytes] = [one.entry_id for one in found]
+            await self.acknowledge(entry_ids)
+        return found
+
+    RedisTransactionStream.read = hasty  # type: ignore[method-assign]
+
+
+CONTROLS: dict[str, Control] = {
+    "naive-setnx": Control(
+        break_it=_naive_setnx,
+        harm="SETNX, then the work: who dies in between is taken for a duplicate when he comes again",
+        shows=("lost",),
+    ),
+    "no-deduplication": Control(
+        break_it=_no_deduplication,
+        harm="every entry is a transaction of its own, whatever its id",
+        shows=("doubled", "counter_errors"),
+    ),
+    "no-owner-check": Control(
+        break_it=_no_owner_last_wins,
+        harm="whoever comes last wins, owner of the entry or not",
+        shows=("doubled", "lost", "keys_left"),
+    ),
+    "touch-without-record": Control(
+        break_it=_touch_without_record,
+        harm="entity states move at every delivery",
+        shows=("counter_errors",),
+    ),
+    "no-write-id-check": Control(
+        break_it=_no_write_id_check,
+        harm="a decision is emitted without asking whether it was made from the verdict that stands",
+        shows=("lost", "doubled", "dead_letter_innocents", "vector_errors"),
+    ),
+    "unsafe-trim": Control(
+        break_it=_unsafe_trim,
+        harm="streams are trimmed up to what was handed out, finished or not",
+        shows=("lost", "dead_letter_innocents"),
+        settings={"FRAUDSTREAM_JANITOR_INTERVAL_S": "0.2"},
+    ),
+    "client-retries": Control(
+        break_it=_client_retries,
+        harm="lost replies are left to the retries of the client, and nobody looks for what they leave behind",
+        shows=("pending",),
+        needs={"sigkill": 0, "stops": 0, "crash_hits": 0, "read_lost": 12, "sigterm": 0, "redis_kill": 0},
+    ),
+    "no-step-in": Control(
+        break_it=_no_step_in,
+        harm="nobody steps in for a group that is gone",
+        shows=("late_without_model",),
+        needs={"model_stops": 1, "whole": 0.2},
+    ),
+    "acknowledged-before-sent": Control(
+        break_it=_acknowledged_before_sent,
+        harm="an entry of the fraud stream is acknowledged before people are told",
+        shows=("alerts_missing",),
+    ),
+}

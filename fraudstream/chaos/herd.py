@@ -9,17 +9,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from fraudstream.chaos.worker import UNREACHABLE, Orders, Trap
+from fraudstream.chaos.worker import UNREACHABLE, Orders, Traps
 from fraudstream.domain.errors import ConfigurationError
 
 #: Longest time from birth to the first read, in seconds, however busy the machine.
 _BIRTH_S = 60.0
+#: How many workers may end before they read anything, though nobody killed them.
+_STILLBORN = 5
 #: Longest time of a drain, in seconds.
 _DRAIN_S = 30.0
 
@@ -40,6 +42,7 @@ class Animal:
         self.stopped = False
         self.wanted = True
         self.told_to_stop = False
+        self.traps = Traps()
 
     def kill(self, number: int) -> bool:
         """
@@ -82,27 +85,30 @@ class Herd:
         self.unexpected: list[str] = []
         self.crashed: Counter[str] = Counter()
         self.fenced = 0
+        self.stillborn = 0
         self._closing = False
         self._process: subprocess.Popen[bytes] | None = None
         self._by_name: dict[str, Animal] = {}
-        self._by_pid: dict[int, Animal] = {}
         self._listening: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """
         Start the nursery and the whole herd.
         """
-        with (self._folder / "nursery.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "fraudstream.chaos.nursery"],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
-            )  # fmt: skip
+        self._process = await asyncio.to_thread(self._nursery)
         reader = asyncio.StreamReader()
         await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), self._process.stdout)
         self._listening = asyncio.create_task(self._listen(reader))
         for animal in self.animals:
             self._bear(animal)
         await self.all_ready()
+
+    def _nursery(self) -> subprocess.Popen[bytes]:
+        with (self._folder / "nursery.log").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "fraudstream.chaos.nursery"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True,
+            )  # fmt: skip
 
     async def all_ready(self) -> None:
         """
@@ -111,12 +117,26 @@ class Herd:
         Raises:
             ConfigurationError: One does not come up; the text says where its log is.
         """
-        for animal in self.animals:
-            if animal.wanted:
-                try:
-                    await asyncio.wait_for(animal.ready.wait(), _BIRTH_S)
-                except TimeoutError:
-                    raise ConfigurationError(f"{animal.name} did not start; see {self._folder / animal.name}.log") from None
+        until = time.monotonic() + _BIRTH_S
+        while waiting := [animal.name for animal in self.animals if animal.wanted and not animal.ready.is_set()]:
+            self.check()
+            if time.monotonic() > until:
+                raise ConfigurationError(f"{', '.join(waiting)} did not start; their logs are in {self._folder}")
+            await asyncio.sleep(0.02)
+
+    def check(self) -> None:
+        """
+        Look whether workers come up at all.
+
+        Raises:
+            ConfigurationError: Several ended before they read anything; the text quotes the last.
+        """
+        assert self._listening is not None
+        if self._listening.done():
+            self._listening.result()
+            raise ConfigurationError(f"the process that bears workers has ended; see {self._folder / 'nursery.log'}")
+        if self.stillborn > _STILLBORN:
+            raise ConfigurationError(f"workers do not start: {self.unexpected[-1]}")
 
     def _bear(self, animal: Animal) -> None:
         animal.births += 1
@@ -124,6 +144,7 @@ class Herd:
         animal.pid = 0
         animal.ready, animal.ended = asyncio.Event(), asyncio.Event()
         animal.stopped = animal.told_to_stop = False
+        animal.traps = Traps()
         self._by_name[animal.name] = animal
         orders = Orders(
             name=animal.name,
@@ -141,17 +162,16 @@ class Herd:
             self._heard(msgspec.json.decode(line))
 
     def _heard(self, event: Mapping[str, Any]) -> None:
-        if event["event"] == "born":
-            animal = self._by_name[event["name"]]
-            animal.pid = event["pid"]
-            self._by_pid[animal.pid] = animal
-            return
-        animal = self._by_pid[event["pid"]]
+        animal = self._by_name[event["name"]]
         match event["event"]:
+            case "born":
+                animal.pid = event["pid"]
             case "ready":
                 animal.ready.set()
             case "crashed":
                 self.crashed[event["point"]] += 1
+            case "stopping":
+                animal.traps = Traps(animal.traps.die, animal.traps.stop - {event["point"]})
             case "fenced":
                 self.fenced += int(event["entries"])
             case "ended":
@@ -159,12 +179,12 @@ class Herd:
         self._on_event(animal, event)
 
     def _ended(self, animal: Animal, status: int) -> None:
-        del self._by_pid[animal.pid]
         animal.ended.set()
         expected = (
             {-signal.SIGKILL} | ({0} if animal.told_to_stop else set()) | (set() if animal.ready.is_set() else {UNREACHABLE})
         )
         if status not in expected:
+            self.stillborn += not animal.ready.is_set()
             self.unexpected.append(f"{animal.name} ended with {status}: {self._last_words(animal.name)}")
         if animal.wanted and not self._closing:
             self._bear(animal)
@@ -191,13 +211,14 @@ class Herd:
             if one.ready.is_set() and not one.ended.is_set() and not one.stopped and (not groups or one.group in groups)
         ]
 
-    def trap(self, animal: Animal, trap: Trap) -> bool:
+    def trap(self, animal: Animal, *, die: Iterable[str] = (), stop: Iterable[str] = ()) -> bool:
         """
-        Have a worker die or stop at the next pass of a labelled place; False when it is gone.
+        Have a worker die or stop at the next pass of labelled places, beside those that it was told of; False when it is gone.
         """
+        animal.traps = Traps(animal.traps.die.union(die), animal.traps.stop.union(stop))
         path = self._folder / f"{animal.name}.trap"
         partial = path.with_suffix(".partial")
-        partial.write_bytes(msgspec.json.encode(trap))
+        partial.write_bytes(msgspec.json.encode(animal.traps))
         partial.replace(path)
         return animal.kill(signal.SIGUSR1)
 

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ class Nursery:
     """
 
     def __init__(self) -> None:
-        self._children: set[int] = set()
+        self._children: dict[int, str] = {}
         self._rest = b""
         self._woken, wake = os.pipe()
         os.set_blocking(self._woken, False)
@@ -66,7 +67,7 @@ class Nursery:
         pid = os.fork()
         if pid == 0:
             _become(orders)
-        self._children.add(pid)
+        self._children[pid] = orders.name
         emit({"event": "born", "name": orders.name, "pid": pid})
 
     def _reap(self) -> None:
@@ -74,8 +75,8 @@ class Nursery:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
                 return
-            self._children.discard(pid)
-            emit({"event": "ended", "pid": pid, "status": os.waitstatus_to_exitcode(status)})
+            name = self._children.pop(pid)
+            emit({"event": "ended", "name": name, "status": os.waitstatus_to_exitcode(status)})
 
 
 def _become(orders: Orders) -> None:
@@ -91,7 +92,7 @@ def _become(orders: Orders) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (log, 1), (log, 2)):
             os.dup2(source, target)
-        run_worker(orders, lambda event: os.write(events, msgspec.json.encode({**event, "pid": os.getpid()}) + b"\n"))
+        run_worker(orders, partial(_tell, events, orders.name))
         code = 0
     except TransientError as exc:
         code = UNREACHABLE
@@ -100,6 +101,10 @@ def _become(orders: Orders) -> None:
         print(repr(exc), file=sys.stderr, flush=True)  # noqa: T201 its log
     finally:
         os._exit(code)
+
+
+def _tell(events: int, name: str, event: dict[str, Any]) -> None:
+    os.write(events, msgspec.json.encode({**event, "name": name}) + b"\n")
 
 
 if __name__ == "__main__":

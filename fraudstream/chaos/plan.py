@@ -19,7 +19,10 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
     ``kills_poison``, ``raises`` and ``undecodable`` are the three kinds of poison; ``crash_hits`` is how often every labelled
     place is hit at the least; ``stops`` are SIGSTOPs longer than the claim time; ``model_stops`` are times in which nobody
-    scores. In the first ``whole`` share of the beats the decision deadline is off, so that every poison ends as a letter.
+    scores; ``read_lost`` and ``commit_lost`` are replies to reads and to COMMIT that get lost. ``least`` says how often a fault
+    must have happened for the run to count. Where ``encores`` are on, beats are added until every labelled place was hit. For
+    the end of all work ``finish_s`` are waited. In the first ``whole`` share of the beats the decision deadline is off, so that
+    every poison ends as a letter.
     """
 
     transactions: int
@@ -43,23 +46,42 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     undecodable: int = 0
     raises: int = 0
     kills_poison: int = 0
+    read_lost: int = 0
+    least: dict[str, int] = {}
+    encores: bool = True
+    finish_s: float = 90.0
 
 
 PROFILES = {
     "slice": Profile(
-        transactions=2_500, beats=14, groups=("fraud-check", "fraud-check", "ml-scoring", "ml-scoring", "recorder", "alerter", "labels"),
+        transactions=2_500, beats=14, groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
         sigkill=12, stops=2, connection=8, redis_kill=1, postgres_stop=1, sigterm=1, rule_changes=1,
         undecodable=2, raises=2, kills_poison=1,
+        least={"sigkill": 10, "sigstop": 1, "connection": 5, "redis_kill": 1, "postgres_stop": 1, "poison": 5, "sigterm": 5},
     ),
     "commit": Profile(
-        transactions=20_000, beats=100, sigkill=110, crash_hits=3, stops=24, connection=60, commit_lost=3, redis_kill=2,
+        transactions=20_000, beats=100, sigkill=112, crash_hits=3, stops=28, connection=62, commit_lost=3, redis_kill=2,
         flushall=1, promotion=1, oom=1, postgres_stop=1, sigterm=5, model_stops=1, rule_changes=3,
-        undecodable=10, raises=10, kills_poison=5,
+        undecodable=10, raises=12, kills_poison=5,
+        least={
+            "sigkill": 100, "sigstop": 20, "connection": 50, "redis_kill": 2, "flushall": 1, "promotion": 1, "oom": 1,
+            "postgres_stop": 1, "sigterm": 5, "poison": 25, "fenced": 1,
+        },
+    ),
+    "control": Profile(
+        transactions=3_000, beats=16, beat_s=0.7,
+        groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
+        sigkill=16, crash_hits=2, stops=8, connection=6, read_lost=2, redis_kill=1, sigterm=1, undecodable=1,
+        encores=False, finish_s=20.0,
     ),
     "full": Profile(
-        transactions=250_000, beats=1_000, sigkill=1_050, crash_hits=25, stops=220, connection=520, commit_lost=25, redis_kill=20,
-        flushall=3, promotion=10, oom=3, postgres_stop=10, sigterm=50, model_stops=10, rule_changes=30,
-        undecodable=100, raises=100, kills_poison=50,
+        transactions=250_000, beats=1_000, sigkill=1_060, crash_hits=25, stops=230, connection=540, commit_lost=25,
+        redis_kill=20, flushall=3, promotion=10, oom=3, postgres_stop=10, sigterm=50, model_stops=10, rule_changes=30,
+        undecodable=100, raises=110, kills_poison=50,
+        least={
+            "sigkill": 1_000, "sigstop": 200, "connection": 500, "redis_kill": 20, "flushall": 3, "promotion": 10, "oom": 3,
+            "postgres_stop": 10, "sigterm": 50, "poison": 250, "fenced": 20,
+        },
     ),
 }  # fmt: skip
 
@@ -127,8 +149,9 @@ def _light(profile: Profile, rng: random.Random) -> Iterator[tuple[int, Fault]]:
     for n in range(profile.connection):
         kind = "half_open" if n % 12 == 11 else CONNECTION_KINDS[n % 3]
         yield anywhere(), Fault("connection", kind, soon())
-    for _ in range(profile.commit_lost):
-        yield anywhere(), Fault("connection", "commit_lost", 0.0)
+    for kind, count in (("commit_lost", profile.commit_lost), ("read_lost", profile.read_lost)):
+        for _ in range(count):
+            yield anywhere(), Fault("connection", kind)
     for _ in range(profile.sigterm):
         yield anywhere(), Fault("sigterm", after_s=soon())
     for _ in range(profile.rule_changes):

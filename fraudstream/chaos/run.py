@@ -5,8 +5,8 @@ One run from the first server to the report.
 import asyncio
 import random
 import time
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -16,16 +16,13 @@ from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import Keys
 from fraudstream.app.demo import Progress
 from fraudstream.chaos.books import Evidence, Findings, audit
-from fraudstream.chaos.plan import HEAVY, Profile, beats
+from fraudstream.chaos.plan import HEAVY, Fault, Profile, beats
 from fraudstream.chaos.stage import DEADLINE_MS, Stage
 from fraudstream.chaos.traffic import Item, Poison, traffic
-from fraudstream.chaos.worker import Trap
 from fraudstream.features.load import load_features
 from fraudstream.fleet.crash import POINTS
 from fraudstream.settings import Settings, locate
 
-#: Longest wait for the fleet to finish what it was given, in seconds.
-_FINISH_S = 90.0
 #: Most beats that are added to either half of a run because a labelled place was not passed often enough.
 _ENCORES = 40
 #: Share of payments that are kept for those.
@@ -40,7 +37,7 @@ _GROUPS_OF = {
 }
 _DECIDING = ("fraud-check", "ml-scoring")
 #: Places that are passed seldom: everybody who may pass is told to die there.
-_SELDOM = frozenset(("given_up", "later", "buried", "claimed", "overdue", "stepped_in", "labelled", "joining"))
+_SELDOM = frozenset(("given_up", "later", "buried", "stepped_in", "labelled"))
 #: Places that are passed only with the decision deadline on, and only with it off.
 _ONLY_WITH, _ONLY_WITHOUT = frozenset(("overdue", "stepped_in")), frozenset(("given_up", "later"))
 
@@ -112,18 +109,28 @@ async def run_chaos(plan: ChaosPlan, progress: Progress) -> ChaosReport:
     return await run.run()
 
 
+class _LeftBehind(NamedTuple):
+    """
+    What stood there when everybody had gone home: entries before, consumers and keys after.
+    """
+
+    pending: int
+    consumers: int
+    keys: int
+
+
 class _Run:
     def __init__(self, plan: ChaosPlan, progress: Progress) -> None:
         self._plan = plan
         self._profile = plan.profile
         self._progress = progress
         self._rng = random.Random(f"run {plan.seed}")  # noqa: S311 a replay needs the same
-        self._trapped: dict[str, str] = {}
 
     async def run(self) -> ChaosReport:
         started = time.monotonic()
         profile = self._profile
-        poison = Poison(profile.undecodable, profile.raises, profile.kills_poison, profile.whole * 0.9 / (1 + _SPARE))
+        share, until = 1 / (1 + _SPARE), profile.whole * 0.9
+        poison = Poison(profile.undecodable, profile.raises, profile.kills_poison, share, until)
         items = traffic(self._plan.seed, int(time.time() * 1000), round(profile.transactions * (1 + _SPARE)), poison)
         self._progress.step(f"chaos {self._plan.name}, seed {self._plan.seed}: starting servers and workers")
         stage = Stage(
@@ -133,8 +140,8 @@ class _Run:
         async with stage:
             await self._play(stage, items)
             self._progress.step("waiting for the fleet to finish")
-            finished = await stage.calm(_FINISH_S)
-            return await self._account(stage, started, finished=finished)
+            await stage.calm(self._profile.finish_s)
+            return await self._account(stage, started)
 
     async def _play(self, stage: Stage, items: list[Item]) -> None:
         """
@@ -155,7 +162,7 @@ class _Run:
 
     async def _change_over(self, stage: Stage) -> None:
         self._progress.step("every worker is replaced: decision deadline on, another model")
-        await stage.calm(_FINISH_S)
+        await stage.calm(self._profile.finish_s)
         stage.deadline_ms = DEADLINE_MS
         await asyncio.to_thread(stage.other_model)
         stage.producer.offer(self._take_spare(100))
@@ -165,8 +172,9 @@ class _Run:
         taken, self._spare = self._spare[:count], self._spare[count:]
         return taken
 
-    async def _beat(self, stage: Stage, faults: list, items: list[Item]) -> None:  # type: ignore[type-arg]
+    async def _beat(self, stage: Stage, faults: Sequence[Fault], items: Sequence[Item]) -> None:
         ends = time.monotonic() + self._profile.beat_s
+        stage.herd.check()
         self._set_traps(stage)
         heavy = [fault for fault in faults if fault.name in HEAVY]
         if not heavy:
@@ -187,31 +195,29 @@ class _Run:
         Tell some workers to die at places that were not passed often enough.
         """
         missing = self._missing(stage, _ONLY_WITHOUT if stage.deadline_ms else _ONLY_WITH)
-        self._rng.shuffle(missing)
+        seldom = [point for point in missing if point in _SELDOM]
+        for animal in stage.herd.working():
+            if places := [point for point in seldom if animal.group in _GROUPS_OF.get(point, _DECIDING)]:
+                stage.herd.trap(animal, die=places)
+        often = [point for point in missing if point not in _SELDOM]
+        self._rng.shuffle(often)
         count = max(2, round(2 * self._profile.crash_hits * len(POINTS) / self._profile.beats))
-        for point in missing[:count]:
-            free = [
-                one
-                for one in stage.herd.working(*_GROUPS_OF.get(point, _DECIDING))
-                if self._trapped.get(one.name, point) == point or self._rng.random() < 0.3
-            ]
-            self._rng.shuffle(free)
-            for animal in free if point in _SELDOM else free[:1]:
-                self._trapped[animal.name] = point
-                stage.herd.trap(animal, Trap(point))
+        for point in often[:count]:
+            if animals := stage.herd.working(*_GROUPS_OF.get(point, _DECIDING)):
+                stage.herd.trap(self._rng.choice(animals), die=[point])
 
     async def _encore(self, stage: Stage, *, without: frozenset[str]) -> None:
         """
         Go on for a little until every labelled place was passed.
         """
-        for _ in range(_ENCORES):
+        for _ in range(_ENCORES if self._profile.encores else 0):
             missing = self._missing(stage, without)
             if not missing:
                 return
             self._progress.count(f"encore for {', '.join(missing)}", len(stage.producer.sent), None)
             await self._beat(stage, [], self._take_spare(max(20, len(self._spare) // 40)))
 
-    async def _account(self, stage: Stage, started: float, *, finished: bool) -> ChaosReport:
+    async def _account(self, stage: Stage, started: float) -> ChaosReport:
         """
         Let everybody go, and compare.
         """
@@ -229,7 +235,8 @@ class _Run:
         pending = sum(still_open.values())
         if pending:
             found.notes.append(f"not finished: {still_open}")
-        return self._report(stage, evidence, found, pending, len(left), len(keys), time.monotonic() - started)
+        behind = _LeftBehind(pending, len(left), len(keys))
+        return self._report(stage, evidence, found, behind, time.monotonic() - started)
 
     async def _evidence(self, stage: Stage) -> Evidence:
         features = load_features(locate(Settings().features_path).read_text(encoding="utf-8"))
@@ -249,9 +256,7 @@ class _Run:
             deadline_on=bool(stage.deadline_ms),
         )
 
-    def _report(
-        self, stage: Stage, evidence: Evidence, found: Findings, pending: int, left: int, keys: int, seconds: float
-    ) -> ChaosReport:
+    def _report(self, stage: Stage, evidence: Evidence, found: Findings, behind: _LeftBehind, seconds: float) -> ChaosReport:
         poison = sum(item.kind in ("poison", "undecodable") for item in evidence.sent.values())
         faults = {name: stage.faults[name] for name in FAULTS} | {"poison": poison}
         problems = [*found.notes, *self._too_few(stage, faults)]
@@ -277,9 +282,9 @@ class _Run:
             dead_letter_missing=found.dead_letter_missing,
             dead_letter_doubled=found.dead_letter_doubled,
             dead_letters=len(evidence.letters),
-            pending=pending,
-            consumers_left=left,
-            keys_left=keys,
+            pending=behind.pending,
+            consumers_left=behind.consumers,
+            keys_left=behind.keys,
             alerts_missing=found.alerts_missing,
             alerts_doubled=found.alerts_doubled,
             flagged=found.flagged,
@@ -299,22 +304,17 @@ class _Run:
         """
         Say which faults happened less often than planned: a run that spares the fleet proves nothing.
         """
-        profile = self._profile
-        planned = Counter(
-            sigkill=profile.sigkill, sigstop=profile.stops, connection=profile.connection, redis_kill=profile.redis_kill,
-            flushall=profile.flushall, promotion=profile.promotion, oom=profile.oom, postgres_stop=profile.postgres_stop,
-            sigterm=profile.sigterm, poison=profile.undecodable + profile.raises + profile.kills_poison,
-        )  # fmt: skip
-        # A few may find nobody to hit; the bars of the project lie below what is planned.
-        few = [f"too few: {name} {faults[name]} of {count}" for name, count in planned.items() if faults[name] < 0.9 * count]
-        few += [
-            f"too few: labelled place {point} {stage.herd.crashed[point]} of {profile.crash_hits}"
-            for point in POINTS
-            if stage.herd.crashed[point] < profile.crash_hits
+        happened = {**faults, "fenced": stage.herd.fenced}
+        few = [
+            f"too few: {name} {happened[name]}, at least {least} are needed"
+            for name, least in self._profile.least.items()
+            if happened[name] < least
         ]
-        if profile.stops >= 20 and not stage.herd.fenced:
-            few.append("no fencing was seen")
-        return few
+        return few + [
+            f"too few: labelled place {point} {stage.herd.crashed[point]} of {self._profile.crash_hits}"
+            for point in POINTS
+            if self._profile.encores and stage.herd.crashed[point] < self._profile.crash_hits
+        ]
 
 
 #: Every fault by its name in the report.

@@ -22,12 +22,12 @@ from fraudstream.adapters.redis_intake import fields, info
 from fraudstream.adapters.redis_keys import RAW
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.app.demo import Progress
+from fraudstream.chaos.controls import CONTROLS
 from fraudstream.chaos.herd import Animal, Herd
 from fraudstream.chaos.plan import Fault, Profile
 from fraudstream.chaos.producer import Producer
 from fraudstream.chaos.proxy import Proxy
 from fraudstream.chaos.traffic import Item
-from fraudstream.chaos.worker import Trap
 from fraudstream.domain.errors import TransientError
 from fraudstream.features.load import load_features
 from fraudstream.local import LocalPostgres, LocalValkey
@@ -46,6 +46,7 @@ QUICK = {
     "FRAUDSTREAM_DEDUP_HORIZON_S": "0",
     "FRAUDSTREAM_ALERT_CHANNELS": "console",
     "FRAUDSTREAM_LOG_LEVEL": "warning",
+    "FRAUDSTREAM_JANITOR_INTERVAL_S": "3600",  # the tap trims, right after it has read
 }
 #: How long a worker is stopped: longer than heartbeat life, claim time and the pause between two claims together, in seconds.
 STOPPED_S = 3.3
@@ -112,7 +113,7 @@ class Stage:
         self.admin = direct(self.valkey.url)
         about = info(await ask(self.admin, "INFO", "server"))
         self.server = f"{about.get('server_name', 'redis')} {about.get('valkey_version', about['redis_version'])}"
-        self.redis_proxy = Proxy(self.valkey.port, self._connection_fault)
+        self.redis_proxy = Proxy(self.valkey.port, self._connection_fault, word=b"XREADGROUP")
         self.postgres_proxy = Proxy(self.postgres.port, self._connection_fault, word=b"COMMIT;")
         await self.redis_proxy.open()
         await self.postgres_proxy.open()
@@ -141,7 +142,7 @@ class Stage:
         }
         if self.model_folder is not None:
             own["ML_MODEL_PATH"] = str(self.model_folder)
-        return {**self._inherited, **QUICK, **own}
+        return {**self._inherited, **QUICK, **(CONTROLS[self._control].settings if self._control else {}), **own}
 
     def _heard(self, animal: Animal, event: Mapping[str, Any]) -> None:
         match event["event"]:
@@ -167,7 +168,7 @@ class Stage:
             except TransientError:
                 read = 0
             if not read:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.2)
 
     async def cause(self, fault: Fault, items: Sequence[Item]) -> None:
         """
@@ -207,7 +208,7 @@ class Stage:
             case "sigterm":
                 self.faults["sigterm"] += await self.herd.stop(animal)
             case "sigstop" if fault.detail:
-                self.herd.trap(animal, Trap(fault.detail, stop=True))
+                self.herd.trap(animal, stop=[fault.detail])
             case "sigstop":
                 animal.stopped = animal.kill(signal.SIGSTOP)
                 self.faults["sigstop"] += animal.stopped
@@ -216,6 +217,8 @@ class Stage:
     def _trouble(self, kind: str) -> None:
         if kind == "commit_lost":
             self.postgres_proxy.words_left += 1
+        elif kind == "read_lost":
+            self.redis_proxy.words_left += 1
         else:
             proxy = self.redis_proxy if self.rng.random() < 0.85 else self.postgres_proxy
             proxy.trouble(kind, self.rng)
@@ -244,27 +247,20 @@ class Stage:
         await asyncio.sleep(self.rng.uniform(0.02, 0.1))
         async with self.producer.quiet:
             await self._until_up()
-            self.archive += await flush(self.admin)
+            letters = await flush(self.admin)
             self.tap.restart()
             books = await recorded(self.postgres.url)
-            ended = {*books.ledger, *books.labels, *(key for letter in self.archive if (key := self.key_of(letter)))}
+            # A letter whose decision is not on record is lost with everything else: its entry is sent again.
+            self.archive += [letter for letter in letters if _undecodable(letter) or key_of(letter) in books.ledger]
+            ended = {*books.ledger, *books.labels, *map(key_of, self.archive)}
+            recent = self.producer.since(time.monotonic() - _FLUSH_WINDOW_S)
             again = {key: item for key, item in self.producer.sent.items() if key not in ended}
-            again |= {
-                item.key: item
-                for item in self.producer.since(time.monotonic() - _FLUSH_WINDOW_S)
-                if not _poison(item) or item.key not in ended
-            }
+            again |= {item.key: item for item in recent if not (_poison(item) and item.key in ended)}
             self.rewritten |= self.producer.sent.keys()
             self.producer.history.clear()
         self.producer.offer(again.values())
         self.producer.offer(items[1::2])
         self.faults["flushall"] += 1
-
-    def key_of(self, letter: Letter) -> str:
-        """
-        Return the key of the item that a dead letter is about.
-        """
-        return key_of(letter)
 
     async def _promote(self, items: Sequence[Item]) -> None:
         """
@@ -276,8 +272,7 @@ class Stage:
         admin = direct(replica.url)
         await ask(self.admin, "CONFIG", "SET", "repl-diskless-sync-delay", "0")
         await ask(admin, "REPLICAOF", HOST, self.valkey.port)
-        while info(await ask(admin, "INFO", "replication")).get("master_link_status") != "up":
-            await asyncio.sleep(0.02)
+        await _linked(admin)
         since = time.monotonic() - _MARGIN_S
         await ask(admin, "REPLICAOF", "NO", "ONE")
         self.producer.offer(items[1::2])
@@ -287,9 +282,9 @@ class Stage:
                 self.promoted_entries_lost += await _added(self.admin) - await _added(admin)
             old, self.valkey = self.valkey, replica
             await asyncio.to_thread(old.kill)
-            self.redis_proxy.move(replica.port)
             before, self.admin = self.admin, admin
             await self.tap.forget_lost(admin)
+            self.redis_proxy.move(replica.port)
             again = self.producer.since(since)
             self.rewritten |= {item.key for item in again}
         self.producer.offer(again)
@@ -366,8 +361,7 @@ class Stage:
         Replace every worker, one after the other, each allowed to drain.
         """
         for animal in self.herd.animals:
-            while not animal.ready.is_set():
-                await asyncio.sleep(0.05)
+            await self.herd.all_ready()
             self.faults["sigterm"] += await self.herd.stop(animal)
         await self.herd.all_ready()
 
@@ -438,8 +432,19 @@ def key_of(letter: Letter) -> str:
         return ""
 
 
+def _undecodable(letter: Letter) -> bool:
+    return key_of(letter).startswith("poison-undecodable-")
+
+
 def _poison(item: Item) -> bool:
     return item.kind in ("poison", "undecodable")
+
+
+async def _linked(replica: Any) -> None:
+    while True:
+        if info(await ask(replica, "INFO", "replication")).get("master_link_status") == "up":
+            return
+        await asyncio.sleep(0.02)
 
 
 async def _added(client: Any) -> int:

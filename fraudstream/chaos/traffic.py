@@ -33,12 +33,13 @@ class Item(msgspec.Struct, frozen=True, gc=False):
 
 class Poison(msgspec.Struct, frozen=True):
     """
-    How many of each kind; ``until`` is the share of the run in which those that need attempts are sent.
+    How many of each kind; ``share`` of the payments are sent for sure, and up to ``until`` of these those that need attempts.
     """
 
     undecodable: int
     raises: int
     kills: int
+    share: float
     until: float
 
 
@@ -60,13 +61,12 @@ def traffic(seed: int, end_ms: int, transactions: int, poison: Poison) -> list[I
 
 
 def _poison(rng: random.Random, poison: Poison, payments: Sequence[Item]) -> list[tuple[float, Item]]:
-    last = len(payments) * poison.until
-    found = [(rng.uniform(0, len(payments)), _undecodable(number, rng)) for number in range(poison.undecodable)]
+    everywhere = len(payments) * poison.share
+    last = everywhere * poison.until
+    found = [(rng.uniform(0, everywhere), _undecodable(number, rng)) for number in range(poison.undecodable)]
     ids = [f"{KILLS}{number}" for number in range(poison.kills)]
     ids += [f"{RAISES['rules' if number % 2 else 'model']}{number}" for number in range(poison.raises)]
-    for one in ids:
-        found.append((rng.uniform(0, last), Item("poison", one, poisoned(rng.choice(payments).body, one))))
-    return found
+    return found + [(rng.uniform(0, last), Item("poison", one, poisoned(rng.choice(payments).body, one))) for one in ids]
 
 
 def _undecodable(number: int, rng: random.Random) -> Item:

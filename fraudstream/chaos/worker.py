@@ -7,21 +7,22 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from fraudstream.app import crew
+from fraudstream.adapters.redis_verdicts import RedisVerdictLedger
+from fraudstream.app import alerting
 from fraudstream.app.run import run_workers
 from fraudstream.chaos.controls import CONTROLS
 from fraudstream.chaos.poison import KILLS, RAISES
-from fraudstream.domain.alert import Alert
+from fraudstream.domain.alert import Message, Notice
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet import crash
-from fraudstream.fleet.ports import AlertChannel
-from fraudstream.settings import load
+from fraudstream.settings import Settings, load
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.ml_scoring import ModelJudge
 from fraudstream.stages.ports import Answer
@@ -30,7 +31,7 @@ from fraudstream.telemetry.logging import configure_logging
 #: Exit code of a worker that found no server when it started, as the command line has it: whoever started it tries again.
 UNREACHABLE = 4
 #: Tells the process that runs the chaos what happened here.
-Emit = Callable[[dict[str, Any]], object]
+Emit = Callable[[dict[str, Any]], None]
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +47,7 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def trap(self) -> Path:
         """
-        Where the next place to die or to stop at is left for it; it looks when it gets SIGUSR1.
+        Where the places to die and to stop at are left for it; it looks when it gets SIGUSR1.
         """
         return Path(self.folder) / f"{self.name}.trap"
 
@@ -58,13 +59,13 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
         return Path(self.folder) / f"{self.name}.alerts"
 
 
-class Trap(msgspec.Struct, frozen=True):
+class Traps(msgspec.Struct, frozen=True):
     """
-    Die (SIGKILL) or stop (SIGSTOP) at the next pass of a labelled place.
+    Labelled places at whose next pass a worker dies (SIGKILL), and at which it stops (SIGSTOP), once each.
     """
 
-    point: str
-    stop: bool = False
+    die: frozenset[str] = frozenset()
+    stop: frozenset[str] = frozenset()
 
 
 def run_worker(orders: Orders, emit: Emit) -> None:
@@ -85,21 +86,25 @@ async def _serve(orders: Orders, emit: Emit) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     settings = load(orders.environment, {}, {})
-    await run_workers(settings, stop, ready=lambda: emit({"event": "ready", "name": orders.name}))
+    await run_workers(settings, stop, ready=partial(emit, {"event": "ready", "name": orders.name}))
 
 
 def _set_traps(orders: Orders, emit: Emit) -> None:
-    traps: list[Trap] = []
+    set_now = Traps()
 
     def spring(point: str) -> None:
-        if not traps or traps[0].point != point:
-            return
-        trap = traps.pop()
-        emit({"event": "stopping" if trap.stop else "crashed", "point": point})
-        os.kill(os.getpid(), signal.SIGSTOP if trap.stop else signal.SIGKILL)
+        nonlocal set_now
+        if point in set_now.die:
+            emit({"event": "crashed", "point": point})
+            os.kill(os.getpid(), signal.SIGKILL)
+        if point in set_now.stop:
+            set_now = Traps(set_now.die, set_now.stop - {point})
+            emit({"event": "stopping", "point": point})
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     def look(*_: object) -> None:
-        traps[:] = [msgspec.json.decode(orders.trap.read_bytes(), type=Trap)]
+        nonlocal set_now
+        set_now = msgspec.json.decode(orders.trap.read_bytes(), type=Traps)
 
     signal.signal(signal.SIGUSR1, look)
     crash.arm(spring)
@@ -123,14 +128,14 @@ def _meet_poison(emit: Emit) -> None:
         return wrapped
 
     for kind in (RulesJudge, ModelJudge):
-        kind.judge = poisoned(kind.judge)  # type: ignore[method-assign, attr-defined]
+        kind.judge = poisoned(kind.judge)  # type: ignore[method-assign]
 
 
 def _note_fencing(emit: Emit) -> None:
     """
     Tell how many results were dropped because somebody else had taken the entries over.
     """
-    complete = crew.RedisVerdictLedger.complete
+    complete = RedisVerdictLedger.complete
 
     async def wrapped(self: Any, completions: Any) -> Any:
         completed = await complete(self, completions)
@@ -138,7 +143,7 @@ def _note_fencing(emit: Emit) -> None:
             emit({"event": "fenced", "entries": fenced})
         return completed
 
-    crew.RedisVerdictLedger.complete = wrapped  # type: ignore[method-assign]
+    RedisVerdictLedger.complete = wrapped  # type: ignore[method-assign]
 
 
 class _Noted:
@@ -147,15 +152,37 @@ class _Noted:
     """
 
     name = "console"
+    threads = False
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
-    async def send(self, alert: Alert) -> None:
+    def recipient(self, _: Message) -> str:
         """
-        Write one line in one call.
+        Return who is told: a file.
         """
-        os.write(self._file, json.dumps(alert.transaction_id).encode() + b"\n")
+        return self.name
+
+    async def post(self, message: Message) -> str:
+        """
+        Write one line for each payment that is told of for the first time, all of them in one call.
+        """
+        told = message.transaction_ids if isinstance(message, Notice) else ()
+        os.write(self._file, b"".join(json.dumps(one).encode() + b"\n" for one in told))
+        return message.alert_id
+
+    async def update(self, message: Message, place: str) -> str:
+        """
+        Write the same for what came to a group since.
+        """
+        await self.post(message)
+        return place
+
+    async def reply(self, words: str, message: Message, place: str) -> None:
+        """
+        Never called: there are no threads in a file.
+        """
+        raise NotImplementedError(f"{place}: {message.alert_id} got {words}")
 
     async def close(self) -> None:
         """
@@ -165,7 +192,7 @@ class _Noted:
 
 
 def _note_alerts(orders: Orders) -> None:
-    def channels(_: Mapping[str, Any]) -> list[AlertChannel]:
+    def channels(_: Settings) -> list[Any]:
         return [_Noted(orders.alerts)]
 
-    crew.channels = channels  # type: ignore[assignment, attr-defined]
+    alerting.channels = channels  # type: ignore[attr-defined]

@@ -12,7 +12,9 @@ from fraudstream.cli.entry import BAD_NEWS, exits, inherited, print_json
 
 @exits
 def chaos(
-    profile: Annotated[str, typer.Option(help="How much: slice, commit or full.")] = "commit",
+    profile: Annotated[
+        str, typer.Option(help="How much: slice, commit or full; control, the default of --control.")
+    ] = "commit",
     seed: Annotated[int, typer.Option(help="Of every choice; the same seed plans the same faults.")] = 1,
     control: Annotated[str, typer.Option(help="Break the protocol on purpose: the run must fail. 'list' names all.")] = "",
     redis_binary: Annotated[str | None, typer.Option(help="A server program to run on; the embedded Valkey otherwise.")] = None,
@@ -40,8 +42,16 @@ def chaos(
     for what, value, known in (("profile", profile, PROFILES), ("control", control, {"": None, **CONTROLS})):
         if value not in known:
             raise typer.BadParameter(f"there is no {what} {value!r}; one of: {', '.join(name for name in known if name)}")
+    if control and profile == "commit":
+        profile = "control"
+    needs = CONTROLS[control].needs if control else {}
     plan = ChaosPlan(
-        name=profile, profile=PROFILES[profile], seed=seed, control=control, binary=redis_binary, inherited=inherited()
+        name=profile,
+        profile=msgspec.structs.replace(PROFILES[profile], **needs),
+        seed=seed,
+        control=control,
+        binary=redis_binary,
+        inherited=inherited(),
     )
     with progress(quiet=quiet or as_json) as shown:
         report = asyncio.run(run_chaos(plan, shown))
