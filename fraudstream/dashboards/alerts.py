@@ -130,7 +130,7 @@ DECISIONS = [
     ),
     Alert(
         "FraudstreamModelDrift", "warning", "model", "1h", f"max by (model) (fraudstream_model_score_psi) > {limits.DRIFT}",
-        "Scores of {{ $labels.model }} have drifted (PSI {{ $value | humanize }}).",
+        "Scores of {{ $labels.model }} have drifted (PSI {{ $value | printf \"%.2f\" }}).",
         "0.1 is moderate and 0.25 major: the payments changed, or a producer garbles a field.", _DECISIONS,
     ),
     Alert(

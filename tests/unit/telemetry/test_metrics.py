@@ -62,6 +62,7 @@ def test_names_follow_the_conventions():
         "_keys",
         "_ok",
         "_successful",
+        "_storm",
     )
 
     for described in Metrics().catalogue():
