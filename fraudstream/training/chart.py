@@ -50,7 +50,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 class Dot(msgspec.Struct, frozen=True, kw_only=True):
     """
-    One point, with its interval where there is one, and a word above it or below.
+    One point, with its interval where there is one, and a word above it.
     """
 
     x: float
@@ -58,7 +58,6 @@ class Dot(msgspec.Struct, frozen=True, kw_only=True):
     low: float | None = None
     high: float | None = None
     word: str = ""
-    below: bool = False
 
 
 class Dots(msgspec.Struct, frozen=True, kw_only=True):
@@ -158,7 +157,7 @@ def _dots(mark: Dots, x: Axis, y: Axis) -> Iterator[str]:
                 yield _stroke(across - 4, end, across + 4, end, mark.colour, width=1.5)
         yield f'<circle cx="{_number(across)}" cy="{_number(down)}" r="4.5" fill="{mark.colour}" stroke="#FFFFFF"/>'
         if dot.word:
-            yield _text(across + 8, down + (19 if dot.below else -9), dot.word, colour=_INK)
+            yield _text(across + 7, down - 9, dot.word, colour=_INK)
 
 
 def _text(

@@ -65,9 +65,8 @@ def precision_recall_figure(named: Mapping[str, Curves], bands: Thresholds | Non
         for (name, found), colour in zip(named.items(), _COLOURS, strict=False)
     ]
     chance = Line(name="flagging at random", points=[(0, first.base_rate), (1, first.base_rate)], colour=GREY, dashed=True)
-    # Thresholds lie close together where little is flagged: their words take turns above and below.
     marks = [
-        Dot(x=at.recall, y=at.precision, word=f"{word} from {score:g}", below=word == "review")
+        Dot(x=at.recall, y=at.precision, word=word)
         for word, score in ({} if bands is None else msgspec.structs.asdict(bands)).items()
         if (at := _from(first.precision_recall, score)) is not None
     ]
@@ -76,7 +75,7 @@ def precision_recall_figure(named: Mapping[str, Curves], bands: Thresholds | Non
         "Of what is flagged from a score on: how much is fraud, against how much of all fraud it is",
         Axis(label="recall: share of the frauds that are flagged", low=0, high=1, ticks=_SHARES),
         Axis(label="precision: share of the flagged that is fraud", low=0, high=1, ticks=_SHARES),
-        [*lines, chance, Dots(dots=marks, colour=BLUE)],
+        [*lines, chance, Dots(name="flagged from here on" if marks else "", dots=marks, colour=PURPLE)],
     )
 
 

@@ -80,7 +80,7 @@ def test_thresholds_are_marked_where_their_recall_lies(drawn: dict[str, str]) ->
     rows, scores = some_rows()
     recall = float((scores[rows.fraud] >= 0.5).mean())
 
-    challenge = places(drawn[PRECISION_RECALL], "circle")[0]
+    _legend, challenge, *_ = places(drawn[PRECISION_RECALL], "circle")
 
     assert float(challenge.get("cx", "")) == pytest.approx(72 + recall * 624, abs=6)
 
