@@ -83,6 +83,7 @@ class Crew:
         self.rule_watch: RuleWatch | None = None
         self.model_watch: ModelWatch | None = None
         self.drift_watch: DriftWatch | None = None
+        self.alerting: Alerting | None = None
 
     async def open(self) -> None:
         """
