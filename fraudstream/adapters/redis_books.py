@@ -92,9 +92,9 @@ class Tap:
         """
         last = {}
         for stream in self._cursors:
-            with translated("tap"):
-                (reply,) = await run(client, [("XINFO", "STREAM", stream)])
-            last[stream] = entry_order(fields(reply)["last-generated-id"])
+            last[stream] = (0, 0)
+            if await ask(client, "EXISTS", stream):
+                last[stream] = entry_order(fields(await ask(client, "XINFO", "STREAM", stream))["last-generated-id"])
         self._seen = [one for one in self._seen if one[1] <= last[one[0]]]
         self._cursors = {
             stream: min(cursor, b"%d-%d" % last[stream], key=entry_order) for stream, cursor in self._cursors.items()

@@ -195,4 +195,4 @@ def _note_alerts(orders: Orders) -> None:
     def channels(_: Settings) -> list[Any]:
         return [_Noted(orders.alerts)]
 
-    alerting.channels = channels  # type: ignore[attr-defined]
+    alerting.channels = channels  # type: ignore[attr-defined, assignment]
