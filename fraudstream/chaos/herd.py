@@ -22,6 +22,8 @@ from fraudstream.domain.errors import ConfigurationError
 _BIRTH_S = 60.0
 #: How many workers may end before they read anything, though nobody killed them.
 _STILLBORN = 5
+#: How many may end by themselves at all before a run is given up.
+_UNEXPECTED = 50
 #: Longest time of a drain, in seconds.
 _DRAIN_S = 30.0
 
@@ -135,8 +137,8 @@ class Herd:
         if self._listening.done():
             self._listening.result()
             raise ConfigurationError(f"the process that bears workers has ended; see {self._folder / 'nursery.log'}")
-        if self.stillborn > _STILLBORN:
-            raise ConfigurationError(f"workers do not start: {self.unexpected[-1]}")
+        if self.stillborn > _STILLBORN or len(self.unexpected) > _UNEXPECTED:
+            raise ConfigurationError(f"workers end by themselves: {self.unexpected[-1]}")
 
     def _bear(self, animal: Animal) -> None:
         animal.births += 1

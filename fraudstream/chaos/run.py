@@ -23,6 +23,8 @@ from fraudstream.features.load import load_features
 from fraudstream.fleet.crash import POINTS
 from fraudstream.settings import Settings, locate
 
+#: Longest wait for people to be told, once everything is decided, in seconds.
+_TELLING_S = 10.0
 #: Most beats that are added to either half of a run because a labelled place was not passed often enough.
 _ENCORES = 40
 #: Share of payments that are kept for those.
@@ -223,6 +225,7 @@ class _Run:
         """
         self._progress.step("letting all workers drain, then keeping the books")
         still_open = await stage.open_entries()
+        await stage.all_told(_TELLING_S)
         await stage.herd.dismiss()
         await RedisJanitor(stage.admin, Keys(), silence_ms=0).sweep()
         await asyncio.sleep(0.3)

@@ -387,6 +387,17 @@ class Stage:
             await asyncio.sleep(0.1)
         return False
 
+    async def all_told(self, timeout_s: float) -> None:
+        """
+        Wait until each flagged decision was told of; what is missing then is the auditor's to say.
+        """
+        flagged = {row.transaction_id for row in (await recorded(self.postgres.url)).rows if row.outcome != "approve"}
+        until = time.monotonic() + timeout_s
+        while time.monotonic() < until:
+            if not flagged - self.herd.alerts().keys():
+                return
+            await asyncio.sleep(0.2)
+
     async def _until_up(self) -> None:
         while True:
             try:

@@ -3,6 +3,7 @@
 """
 
 import asyncio
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import typer
@@ -12,11 +13,11 @@ from fraudstream.cli.entry import BAD_NEWS, exits, inherited, print_json
 
 @exits
 def chaos(
-    profile: Annotated[
-        str, typer.Option(help="How much: slice, commit or full; control, the default of --control.")
-    ] = "commit",
+    profile: Annotated[str, typer.Option(help="How much: slice, commit or full; control is what --control runs.")] = "commit",
     seed: Annotated[int, typer.Option(help="Of every choice; the same seed plans the same faults.")] = 1,
-    control: Annotated[str, typer.Option(help="Break the protocol on purpose: the run must fail. 'list' names all.")] = "",
+    control: Annotated[
+        str, typer.Option(help="Break the protocol on purpose: the run must fail. 'list' names, 'all' tries all.")
+    ] = "",
     redis_binary: Annotated[str | None, typer.Option(help="A server program to run on; the embedded Valkey otherwise.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -30,6 +31,7 @@ def chaos(
     """
     import msgspec
 
+    from fraudstream.chaos.controlled import control_plan, run_controls
     from fraudstream.chaos.controls import CONTROLS
     from fraudstream.chaos.plan import PROFILES
     from fraudstream.chaos.run import ChaosPlan, run_chaos
@@ -39,28 +41,43 @@ def chaos(
         for name, one in CONTROLS.items():
             typer.echo(f"{name:<24} {one.harm}")
         return
-    for what, value, known in (("profile", profile, PROFILES), ("control", control, {"": None, **CONTROLS})):
-        if value not in known:
-            raise typer.BadParameter(f"there is no {what} {value!r}; one of: {', '.join(name for name in known if name)}")
-    if control and profile == "commit":
-        profile = "control"
-    needs = CONTROLS[control].needs if control else {}
-    plan = ChaosPlan(
-        name=profile,
-        profile=msgspec.structs.replace(PROFILES[profile], **needs),
-        seed=seed,
-        control=control,
-        binary=redis_binary,
-        inherited=inherited(),
-    )
+    _check("profile", profile, PROFILES)
+    _check("control", control, ("", "all", *CONTROLS))
+    given: dict[str, Any] = {"binary": redis_binary, "inherited": inherited()}
     with progress(quiet=quiet or as_json) as shown:
-        report = asyncio.run(run_chaos(plan, shown))
-    if as_json:
-        print_json("fraudstream.chaos/1", msgspec.to_builtins(report))
-    else:
-        _print_report(report)
-    if not report.passed:
+        if control == "all":
+            passed = _show_controls(asyncio.run(run_controls(seed, progress=shown, **given)), as_json=as_json)
+        else:
+            plan = ChaosPlan(name=profile, profile=PROFILES[profile], seed=seed, **given)
+            report = asyncio.run(run_chaos(control_plan(control, seed, **given) if control else plan, shown))
+            passed = report.passed
+            if as_json:
+                print_json("fraudstream.chaos/1", msgspec.to_builtins(report))
+            else:
+                _print_report(report)
+    if not passed:
         raise typer.Exit(BAD_NEWS)
+
+
+def _check(what: str, value: str, known: Iterable[str]) -> None:
+    if value not in known:
+        raise typer.BadParameter(f"there is no {what} {value!r}; one of: {', '.join(name for name in known if name)}")
+
+
+def _show_controls(report: Any, *, as_json: bool) -> bool:
+    import msgspec
+
+    from fraudstream.cli.screen import table
+
+    if as_json:
+        print_json("fraudstream.chaos_controls/1", msgspec.to_builtins(report))
+        return bool(report.passed)
+    rows = [("nothing broken", "passed" if report.honest else "FAILED", "; ".join(report.problems))]
+    for one in report.controls:
+        found = ", ".join(f"{name} {count}" for name, count in one.shown.items())
+        rows.append((one.control, "caught" if one.caught else "NOT CAUGHT", found))
+    typer.echo(table(("control", "verdict", "what told"), rows))
+    return bool(report.passed)
 
 
 def _print_report(report: Any) -> None:
