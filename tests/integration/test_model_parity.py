@@ -47,4 +47,4 @@ async def test_a_fleet_gives_the_scores_of_the_replay_bit_for_bit(history: Path,
 
     assert (found.rows, found.labels, found.missing, found.other_model, found.degraded) == (1_000, 1_000, 0, 0, 0)
     assert (found.mismatches, found.vector_mismatches) == (0, 0)
-    assert found.distinct_scores > 100
+    assert found.distinct_scores > 5
