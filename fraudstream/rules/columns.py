@@ -26,6 +26,7 @@ Floats = NDArray[np.float64] | np.float64
 TOGETHER_ROWS = 2048
 
 _NAN = np.float64("nan")
+_SCALES: dict[str | None, float] = {code: 10.0**digits for code, digits in EXPONENTS.items()}
 _NO_LISTS: Mapping[str, ListContents] = MappingProxyType({})
 
 
@@ -112,9 +113,11 @@ class Batch:
         """
         if self._scale is None:
             currency = self.text("currency")
-            scales = np.array([10.0 ** EXPONENTS[code or ""] for code in currency.values])
+            scales = np.array([_SCALES.get(code, _NAN) for code in currency.values])
             alike = len(set(scales.tolist())) == 1
             self._scale = np.float64(scales[0]) if alike else currency.spread(scales)
+            if np.isnan(self._scale).any():
+                raise KeyError("a currency that does not exist")
         return self._scale
 
     def money(self, minor: float, currency: str) -> Floats:

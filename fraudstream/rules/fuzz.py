@@ -17,6 +17,7 @@ from fraudstream.rules.random_rules import FEATURES, LISTS, TEXTS, random_rules
 from fraudstream.rules.rates import read_rates
 from fraudstream.rules.row import Row
 from fraudstream.rules.ruleset import RuleSet
+from fraudstream.rules.table import table_of
 from fraudstream.rules.vector import build
 
 #: Rules and rows of one round; together 20,480 checks.
@@ -70,11 +71,11 @@ def compare(rules: RuleSet, transactions: Sequence[Transaction], matrix: NDArray
     """
     Return one line for each condition and row, or each row's hits, on which the evaluators disagree.
     """
-    by_batch = _by_batch(rules, transactions, matrix)
     by_row = _by_row(rules, transactions, matrix)
     found = [
-        f"row {row}: {rules.rules[rule].text}: batch says {by_batch[rule, row]}, row says {by_row[rule, row]}"
-        for rule, row in np.argwhere(by_batch != by_row).tolist()
+        f"row {row}: {rules.rules[rule].text}: {name} says {answers[rule, row]}, row says {by_row[rule, row]}"
+        for name, answers in _by_columns(rules, transactions, matrix).items()
+        for rule, row in np.argwhere(answers != by_row).tolist()
     ]
     few, part = transactions[:HIT_ROWS], matrix[:HIT_ROWS]
     hits = zip(rules.evaluate(few, part), rules.evaluate_by_row(few, part), strict=True)
@@ -100,17 +101,25 @@ def random_lists(random: Random) -> dict[str, ListContents]:
     return found
 
 
-def _by_batch(rules: RuleSet, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> NDArray[np.int8]:
+def _by_columns(
+    rules: RuleSet, transactions: Sequence[Transaction], matrix: NDArray[np.float32]
+) -> dict[str, NDArray[np.int8]]:
+    """
+    Return the answers over a batch on its way, and over the same rows as a backtest reads them.
+    """
     conditions, slots = build((rule.condition, True) for rule in rules.rules)
-    answers = np.full((len(conditions), len(transactions)), _FALSE, np.int8)
-    with np.errstate(all="ignore"):
-        batch = Batch(transactions, matrix, slots)
+    ways = {"batch": Batch(transactions, matrix, slots), "table": table_of(transactions, matrix).slice(0, len(matrix), slots)}
+    found = {}
+    for name, batch in ways.items():
         batch.lists, batch.rates = rules.contents, rules.rates
-        for answer, condition in zip(answers, conditions, strict=True):
-            assert condition.unknown is not None, "every condition was asked for its doubts"
-            answer[np.broadcast_to(condition.truth(batch), batch.size)] = _TRUE
-            answer[np.broadcast_to(condition.unknown(batch), batch.size)] = _UNKNOWN
-    return answers
+        answers = np.full((len(conditions), len(transactions)), _FALSE, np.int8)
+        with np.errstate(all="ignore"):
+            for answer, condition in zip(answers, conditions, strict=True):
+                assert condition.unknown is not None, "every condition was asked for its doubts"
+                answer[np.broadcast_to(condition.truth(batch), batch.size)] = _TRUE
+                answer[np.broadcast_to(condition.unknown(batch), batch.size)] = _UNKNOWN
+        found[name] = answers
+    return found
 
 
 def _by_row(rules: RuleSet, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> NDArray[np.int8]:

@@ -2,7 +2,7 @@
 A rule set over a table: the conditions of the road, run over large slices, and the rows that each rule fires on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,8 +31,8 @@ class Fired:
     """
 
     rule: Rule
-    known: Rows = _NO_ROWS
-    doubtful: Rows = _NO_ROWS
+    known: Rows
+    doubtful: Rows
     errors: int = 0
 
     @property
@@ -43,7 +43,7 @@ class Fired:
         return self.known if not self.doubtful.size else np.sort(np.concatenate((self.known, self.doubtful)))
 
 
-def sweep(rules: RuleSet, table: Table, *, slice_rows: int = SLICE_ROWS) -> list[Fired]:
+def sweep(rules: RuleSet, table: Table, *, slice_rows: int = SLICE_ROWS, within: Rows | None = None) -> list[Fired]:
     """
     Return where each rule fires, in the order of the set; the answers of ``RuleSet.evaluate`` without its explanations.
 
@@ -53,6 +53,7 @@ def sweep(rules: RuleSet, table: Table, *, slice_rows: int = SLICE_ROWS) -> list
         rules: Judged by the lists and rates that the set holds.
         table: Its features stand in the columns of the set.
         slice_rows: Rows that are worked at once; answers do not depend on it.
+        within: The rows to look at, ascending; all when not given.
 
     Raises:
         ValueError: The table has other features.
@@ -61,8 +62,8 @@ def sweep(rules: RuleSet, table: Table, *, slice_rows: int = SLICE_ROWS) -> list
         raise ValueError(f"the table has {table.features.shape[1]} features, these rules need {len(rules.features)}")
     found = [_Found(ready) for ready in rules.ready]
     with np.errstate(all="ignore"):
-        for begin in range(0, table.rows, slice_rows):
-            part = table.slice(begin, begin + slice_rows, rules.slots)
+        for begin in range(0, table.rows if within is None else len(within), slice_rows):
+            part = table.slice(begin, begin + slice_rows, rules.slots, within)
             part.lists, part.rates = rules.contents, rules.rates
             for one in found:
                 one.look(part, table)
@@ -81,16 +82,27 @@ class _Found:
         self._errors = 0
 
     def look(self, part: Slice, table: Table) -> None:
+        for known, doubtful in self._answers(part, table):
+            if known.size:
+                self._known.append(known)
+            if doubtful.size:
+                self._doubtful.append(doubtful)
+
+    def _answers(self, part: Slice, table: Table) -> Iterator[tuple[Rows, Rows]]:
+        """
+        Yield where the rule fires; where it fails, half by half, until the culprit is alone.
+        """
         condition = self._ready.condition
         try:
             known = self._rows(condition.truth(part), part)
-            doubtful = _NO_ROWS if condition.unknown is None else self._rows(condition.unknown(part), part)
-        except Exception:  # noqa: BLE001 - one rule must not take the others down; its rows are worked alone
-            known, doubtful = self._one_by_one(part, table)
-        if known.size:
-            self._known.append(known)
-        if doubtful.size:
-            self._doubtful.append(doubtful)
+            yield known, _NO_ROWS if condition.unknown is None else self._rows(condition.unknown(part), part)
+        except Exception:  # noqa: BLE001 - one rule must not take the others down, nor one row the others
+            if part.size == 1:
+                yield self._alone(int(part.places[0]), table)
+                return
+            middle = part.size // 2
+            for rows in (np.arange(middle), np.arange(middle, part.size)):
+                yield from self._answers(part.few(rows), table)
 
     def _rows(self, mask: NDArray[np.bool_] | np.bool_, part: Slice) -> Rows:
         """
@@ -101,19 +113,21 @@ class _Found:
             rows = rows[concerned(self._ready.rule, part.few(rows))]
         return part.places[rows] if rows.size else _NO_ROWS
 
-    def _one_by_one(self, part: Slice, table: Table) -> tuple[Rows, Rows]:
-        rule, size = self._ready.rule, part.size
-        known, doubtful = np.zeros(size, np.bool_), np.zeros(size, np.bool_)
-        for at, place in enumerate(part.places.tolist()):
-            try:
-                transaction = table.transaction(place)
-                verdict = self._ready.verdict(Row(transaction, table.features[place].tolist()))
-                fires = verdict is True or (verdict is None and rule.on_missing is not OnMissing.SKIP)
-                if fires and rule.concerns(transaction):
-                    (known if verdict is True else doubtful)[at] = True
-            except Exception:  # noqa: BLE001 - the culprit is found: this rule says nothing of this row
-                self._errors += 1
-        return part.places[known], part.places[doubtful]
+    def _alone(self, place: int, table: Table) -> tuple[Rows, Rows]:
+        """
+        Return what the reference evaluator says of one row.
+        """
+        rule, here = self._ready.rule, np.array([place], np.intp)
+        try:
+            transaction = table.transaction(place)
+            verdict = self._ready.verdict(Row(transaction, table.features[place].tolist()))
+            fires = verdict is True or (verdict is None and rule.on_missing is not OnMissing.SKIP)
+            if not fires or not rule.concerns(transaction):
+                return _NO_ROWS, _NO_ROWS
+        except Exception:  # noqa: BLE001 - the culprit is found: this rule says nothing of this row
+            self._errors += 1
+            return _NO_ROWS, _NO_ROWS
+        return (here, _NO_ROWS) if verdict is True else (_NO_ROWS, here)
 
     def fired(self) -> Fired:
         return Fired(self._ready.rule, _joined(self._known), _joined(self._doubtful), self._errors)

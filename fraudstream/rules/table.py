@@ -2,7 +2,7 @@
 Many recorded transactions as columns, read in slices by the same evaluator that judges a batch on its way.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.columns import Batch, Mask, without_infinities
 from fraudstream.rules.texts import Codes, Texts, Words
+from fraudstream.rules.vocabulary import NUMBER_COLUMNS, TEXT_COLUMNS
 
 #: A mask is worked as a batch of its own when at most one row in so many is left.
 _FEW = 8
 #: A slice is cut further only down to so many rows: below, the calls cost more than the rows.
-_LEAST_ROWS = 256
+_LEAST_ROWS = 64
 
 Features = NDArray[np.float32]
 
@@ -57,11 +58,33 @@ class Table:
         self.transaction = transaction
         self.rows = len(features)
 
-    def slice(self, begin: int, end: int, slots: int) -> "Slice":
+    def slice(self, begin: int, end: int, slots: int, within: NDArray[np.intp] | None = None) -> "Slice":
         """
-        Return some neighbouring rows as a batch.
+        Return some neighbouring rows as a batch: of the table, or of those rows of it that are named.
         """
-        return Slice(self, _Range(begin, min(end, self.rows)), slots)
+        chosen = _Range(begin, min(end, self.rows)) if within is None else _Range(0, 0, within[begin:end])
+        return Slice(self, chosen, slots)
+
+
+def table_of(transactions: Sequence[Transaction], features: Features) -> Table:
+    """
+    Return transactions that are at hand as a table.
+
+    Args:
+        transactions: One for each row of the features.
+        features: See ``Table``.
+    """
+    numbers = {name: np.array(read(transactions), np.float64) for name, read in NUMBER_COLUMNS.items()}
+    texts = {name: column_of(read(transactions)) for name, read in TEXT_COLUMNS.items()}
+    return Table(features, numbers, texts, transactions.__getitem__)
+
+
+def column_of(rows: Sequence[str | None]) -> Column:
+    """
+    Return texts as codes.
+    """
+    index = {value: code for code, value in enumerate(dict.fromkeys(rows))}
+    return Column(Words(list(index)), np.fromiter(map(index.__getitem__, rows), np.int32, len(rows)))
 
 
 class _Range:

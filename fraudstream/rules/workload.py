@@ -16,9 +16,9 @@ from fraudstream.rules.ruleset import RuleSet
 #: Columns of the matrix, about as many as ship; values are even between 0 and 1000, 3% missing.
 FEATURES = tuple(f"feature_{number}" for number in range(30))
 
-_COUNTRIES = ("US", "DE", "FR", "GB", "ES", "IT", "NG", "BR", "CN", "JP")
-_CATEGORIES = ("grocery", "travel", "gaming", "digital", "household", "restaurant")
-_FIRST_MS = 1_767_225_600_000
+COUNTRIES = ("US", "DE", "FR", "GB", "ES", "IT", "NG", "BR", "CN", "JP")
+CATEGORIES = ("grocery", "travel", "gaming", "digital", "household", "restaurant")
+FIRST_MS = 1_767_225_600_000
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ def build_workload(*, rules: int, list_entries: int, transactions: int, seed: in
     random = Random(seed)  # noqa: S311 - nothing here is secret
     lists = {
         "cards": ListContents(f"card_{number}" for number in range(list_entries)),
-        "ips": ListContents(_address(number) for number in range(list_entries)),
+        "ips": ListContents(address(number) for number in range(list_entries)),
         "emails": ListContents(f"user_{number}@example.com" for number in range(list_entries)),
     }
     source = "\n".join(_rule(random, number) for number in range(rules))
@@ -67,8 +67,8 @@ def _term(random: Random) -> str:
     amount = f":amount: {random.choice(('>', '<'))} {random.choice((5, 100, 500, 1000))}{random.choice(('', ' USD'))}"
     word = random.choice(
         (
-            f":country: {random.choice(('=', '!='))} '{random.choice(_COUNTRIES)}'",
-            f":merchant_category: = '{random.choice(_CATEGORIES)}'",
+            f":country: {random.choice(('=', '!='))} '{random.choice(COUNTRIES)}'",
+            f":merchant_category: = '{random.choice(CATEGORIES)}'",
             ":channel: in ('web', 'app')",
         )
     )
@@ -83,7 +83,7 @@ def _term(random: Random) -> str:
     return random.choices((feature, amount, word, listed, other), (45, 15, 20, 10, 10))[0]
 
 
-def _address(number: int) -> str:
+def address(number: int) -> str:
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 
@@ -93,15 +93,15 @@ def _transaction(random: Random, number: int, people: int) -> Transaction:
         transaction_id=f"txn_{number}",
         amount_minor=random.randrange(1, 200_000),
         currency="USD" if random.random() < 0.9 else "EUR",
-        occurred_at_ms=_FIRST_MS + number * 1000,
+        occurred_at_ms=FIRST_MS + number * 1000,
         user_id=f"user_{who}",
         card_id=f"card_{who}",
         merchant=f"merchant_{who % 500}",
-        merchant_category=random.choice(_CATEGORIES),
+        merchant_category=random.choice(CATEGORIES),
         device_id=None if random.random() < 0.1 else f"device_{who}",
-        ip=_address(who),
+        ip=address(who),
         email=f"user_{who}@example.com",
-        country=random.choice(_COUNTRIES),
+        country=random.choice(COUNTRIES),
         latitude=random.uniform(-90.0, 90.0),
         longitude=random.uniform(-180.0, 180.0),
         channel=random.choice(("web", "app", "pos")),

@@ -4,12 +4,12 @@ Recorded payments by column, with what was decided and what was learned since: w
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 from numpy.typing import NDArray
 
 from fraudstream.decision.policy import SEVERITY
@@ -39,6 +39,9 @@ _NUMBERS = {
 _MINOR = frozenset(name for name in _NUMBERS.values() if name.endswith("_minor"))
 
 Rows = NDArray[np.intp]
+#: Tables, columns and functions of Arrow, whose own types promise less than they hold.
+Arrow = Any
+pc: Any = pyarrow.compute
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,20 @@ class Payments:
 
 class ArrowWords(Words):
     """
-    Words of an Arrow dictionary; what nobody asks for never becomes an object of Python. The last one is missing.
+    Words of an Arrow dictionary; what nobody asks for never becomes an object of Python.
+
+    Args:
+        array: Each word once.
+        missing: Whether one more code, the last, stands for none.
     """
 
-    __slots__ = ("_array",)
+    __slots__ = ("_array", "_missing")
 
-    def __init__(self, array: pa.Array) -> None:
+    def __init__(self, array: Arrow, *, missing: bool) -> None:
         super().__init__(())
         self._array = array
-        self.size = len(array) + 1
+        self._missing = missing
+        self.size = len(array) + missing
 
     @property
     def values(self) -> list[str | None]:
@@ -82,7 +90,8 @@ class ArrowWords(Words):
         Every text.
         """
         if not self._values:
-            self._values = [*self._array.to_numpy(zero_copy_only=False).tolist(), None]
+            self._values = self._array.to_numpy(zero_copy_only=False).tolist()
+            self._values += [None] * self._missing
         return self._values
 
     def pick(self, codes: Codes) -> list[str | None]:
@@ -91,12 +100,11 @@ class ArrowWords(Words):
         """
         if self._values or len(codes) * 4 > self.size:
             return super().pick(codes)
-        taken = self._array.take(pa.array(codes, mask=codes == self.size - 1))
-        found: list[str | None] = taken.to_numpy(zero_copy_only=False).tolist()
+        found: list[str | None] = self._array.take(pa.array(codes, mask=codes == len(self._array))).to_pylist()
         return found
 
 
-def text_column(column: pa.ChunkedArray) -> Column:
+def text_column(column: Arrow) -> Column:
     """
     Return an Arrow column of strings, with a dictionary or without, as codes.
     """
@@ -108,7 +116,7 @@ def text_column(column: pa.ChunkedArray) -> Column:
     missing = len(coded.dictionary)
     codes = (indices.fill_null(missing) if indices.null_count else indices).to_numpy()
     kind = np.uint8 if missing < 256 else np.int32
-    return Column(ArrowWords(coded.dictionary), codes.astype(kind, copy=False))
+    return Column(ArrowWords(coded.dictionary, missing=bool(indices.null_count)), codes.astype(kind, copy=False))
 
 
 class LazyTexts(Mapping[str, Column]):
@@ -116,7 +124,7 @@ class LazyTexts(Mapping[str, Column]):
     Text columns of an Arrow table, each coded when it is first asked for.
     """
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: Arrow) -> None:
         self._table = table
         self._names = [name for name in TEXT_FIELDS if name in table.column_names]
         self._made: dict[str, Column] = {}
@@ -136,7 +144,7 @@ class LazyTexts(Mapping[str, Column]):
 
 
 class _Numbers(Mapping[str, NDArray[np.float64]]):
-    def __init__(self, table: pa.Table, occurred_ms: NDArray[np.int64]) -> None:
+    def __init__(self, table: Arrow, occurred_ms: NDArray[np.int64]) -> None:
         self._table = table
         self._names = [name for name, column in _NUMBERS.items() if column in table.column_names]
         self._made: dict[str, NDArray[np.float64]] = {"timestamp": occurred_ms.astype(np.float64)}
@@ -155,7 +163,7 @@ class _Numbers(Mapping[str, NDArray[np.float64]]):
         return len(self._names) + 1
 
 
-def floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
+def floats(column: Arrow) -> NDArray[np.float64]:
     """
     Return a column of numbers, NaN where missing.
     """
@@ -163,7 +171,7 @@ def floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     return found
 
 
-def milliseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
+def milliseconds(column: Arrow) -> NDArray[np.int64]:
     """
     Return a column of moments as milliseconds since 1970.
     """
@@ -171,7 +179,7 @@ def milliseconds(column: pa.ChunkedArray) -> NDArray[np.int64]:
     return found
 
 
-def vectors(column: pa.ChunkedArray, width: int) -> Features:
+def vectors(column: Arrow, width: int) -> Features:
     """
     Return recorded vectors, all of the same width, as a matrix without copying them.
 
@@ -191,7 +199,7 @@ def vectors(column: pa.ChunkedArray, width: int) -> Features:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _first_byte(chunk: pa.Array, width: int) -> int:
+def _first_byte(chunk: Arrow, width: int) -> int:
     return int(chunk.offset) * 4 * width
 
 
@@ -205,10 +213,9 @@ class _Record:
         self._numbers = numbers
 
     def transaction(self, row: int) -> Transaction:
-        texts = {name: self._text(name, row) for name in self._texts}
-        numbers = {_NUMBERS[name]: self._number(name, row) for name in self._numbers if name != "timestamp"}
-        at_ms = int(self._numbers["timestamp"][row])
-        return Transaction(**{**texts, **numbers, "occurred_at_ms": at_ms})
+        fields: dict[str, Any] = {name: self._text(name, row) for name in self._texts}
+        fields |= {_NUMBERS[name]: self._number(name, row) for name in self._numbers if name != "timestamp"}
+        return Transaction(**fields, occurred_at_ms=int(self._numbers["timestamp"][row]))
 
     def _text(self, name: str, row: int) -> str | None:
         column = self._texts[name]
@@ -231,15 +238,8 @@ class RecordedTable:
     Rows as ``decisions export`` writes them and view ``decisions`` has them; ``truth`` as in ``Payments``.
     """
 
-    rows: pa.Table
+    rows: Arrow
     truth: NDArray[np.int8]
-
-    @cached_property
-    def occurred_ms(self) -> NDArray[np.int64]:
-        """
-        Return the payments' own times.
-        """
-        return milliseconds(self.rows["occurred_at"])
 
 
 def payments_of(recorded: RecordedTable, feature_set: str, features: Sequence[str]) -> Payments:
@@ -266,7 +266,7 @@ def payments_of(recorded: RecordedTable, feature_set: str, features: Sequence[st
     )
 
 
-def _fitting(recorded: RecordedTable, feature_set: str, width: int) -> tuple[pa.Table, NDArray[np.int8], dict[str, int]]:
+def _fitting(recorded: RecordedTable, feature_set: str, width: int) -> tuple[Arrow, NDArray[np.int8], dict[str, int]]:
     table = recorded.rows
     missing = [name for name in NEEDED if name not in table.column_names]
     if missing:
@@ -285,7 +285,7 @@ def _fitting(recorded: RecordedTable, feature_set: str, width: int) -> tuple[pa.
     return table.filter(kept), recorded.truth[mask], {reason: rows for reason, rows in count.items() if rows}
 
 
-def _decided(table: pa.Table) -> NDArray[np.uint8]:
+def _decided(table: Arrow) -> NDArray[np.uint8]:
     if "outcome" not in table.column_names:
         return np.full(len(table), NO_DECISION, np.uint8)
     known = pa.array([one.value for one in SEVERITY])
@@ -293,7 +293,7 @@ def _decided(table: pa.Table) -> NDArray[np.uint8]:
     return np.asarray(found.to_numpy()).astype(np.uint8)
 
 
-def _versions(table: pa.Table) -> tuple[tuple[Mapping[str, str], Rows | None], ...]:
+def _versions(table: Arrow) -> tuple[tuple[Mapping[str, str], Rows | None], ...]:
     """
     Return the versions of lists that groups of rows were decided with.
     """
@@ -311,7 +311,7 @@ def _read_versions(text: str | None) -> dict[str, str]:
     return {} if text is None else msgspec.json.decode(text, type=dict[str, str])
 
 
-def truths(table: pa.Table, labels: Mapping[str, str] | None = None) -> NDArray[np.int8]:
+def truths(table: Arrow, labels: Mapping[str, str] | None = None) -> NDArray[np.int8]:
     """
     Return what is known of each row: by labels of transaction ids, else by its own column ``label``, ``fraud`` or ``is_fraud``.
     """
@@ -330,7 +330,7 @@ def truths(table: pa.Table, labels: Mapping[str, str] | None = None) -> NDArray[
     return found
 
 
-def _own_truths(column: pa.ChunkedArray) -> NDArray[np.int8]:
+def _own_truths(column: Arrow) -> NDArray[np.int8]:
     if pa.types.is_boolean(column.type) or pa.types.is_integer(column.type):
         return np.asarray(pc.fill_null(column.cast(pa.int8()), UNKNOWN).to_numpy()).astype(np.int8)
     names = pa.array(list(_TRUTHS))
