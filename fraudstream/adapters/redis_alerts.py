@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from redis.asyncio import Redis
 
+from fraudstream.adapters.redis_alert_journal import RedisAlertJournal
 from fraudstream.adapters.redis_alert_rows import errand_of, fields_of, group_of, storm_of, storm_text
 from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_clock import RedisClock
@@ -43,6 +44,28 @@ _TOP, _ROWS = 10, 8
 #: Longest time that one group lives, in seconds: what never falls silent is told anew every day.
 _LONGEST_S = 86_400
 _REPLIES = {b"N": Folded.OPENED, b"J": Folded.JOINED, b"D": Folded.KNOWN, b"G": Folded.GONE}
+
+
+class RedisAlerts:
+    """
+    Everything about alerts on one server, for whoever puts a process together.
+    """
+
+    def __init__(self, client: Redis, keys: Keys) -> None:
+        self._client = client
+        self._keys = keys
+
+    def book(self, clock: RedisClock) -> "RedisAlertBook":
+        """
+        Return the book as one process sees it.
+        """
+        return RedisAlertBook(self._client, self._keys, clock)
+
+    def journal(self) -> RedisAlertJournal:
+        """
+        Return what waits for the database.
+        """
+        return RedisAlertJournal(self._client, self._keys)
 
 
 class RedisAlertFolder:
@@ -150,7 +173,9 @@ class RedisAlertBook:
         with translated("alert_storm"):
             await run(self._client, [Call(ALERT_STORM, keys, (self._me, storm_text(storm), self._groups))])
 
-    async def digest(self, channel: str, fold: Fold, errands: Sequence[Errand], *, due_ms: int, life_s: float) -> None:
+    async def digest(
+        self, channel: str, fold: Fold, errands: Sequence[Errand], *, due_ms: int, gap_s: float, life_s: float
+    ) -> None:
         """
         Fold groups into a digest; see the port.
         """
@@ -162,13 +187,13 @@ class RedisAlertBook:
         )
         prefixes = [self._keys.prefix(kind) for kind in ("alertgroup", "alertmembers", "alertfolded", "alerttotals")]
         head = (self._me, channel, fold.value)
-        times = (due_ms, int(life_s * 1000), KEPT_S * 1000)
+        times, gap_ms = (due_ms, int(life_s * 1000), KEPT_S * 1000), int(gap_s * 1000)
         ids = [errand.group.alert_id for errand in errands]
         calls = [
             Call(
                 ALERT_DIGEST,
                 keys,
-                (*head, f"dg_{uuid.uuid4().hex[:20]}", *times, *prefixes, JOURNAL_LENGTH, *ids[at : at + _FOLDED]),
+                (*head, f"dg_{uuid.uuid4().hex[:20]}", *times, *prefixes, JOURNAL_LENGTH, gap_ms, *ids[at : at + _FOLDED]),
             )
             for at in range(0, len(ids), _FOLDED)
         ]

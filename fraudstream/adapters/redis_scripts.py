@@ -55,8 +55,8 @@ def _load(name: str) -> Script:
 TOUCH, COMPLETE, OVERDUE = _load("touch"), _load("complete"), _load("overdue")
 CLAIM, LATER, DUE, RENEW, LEAVE, HAND_BACK = (_load(name) for name in ("claim", "later", "due", "renew", "leave", "hand_back"))
 DEAD, TOMBSTONE, TRIM, UNREAD = (_load(name) for name in ("dead", "tombstone", "trim", "unread"))
-ALERT_FOLD, ALERT_LOOK, ALERT_SETTLE, ALERT_DEFER, ALERT_DIGEST, ALERT_STORM, ALERT_MARK = (
-    _load(f"alert_{name}") for name in ("fold", "look", "settle", "defer", "digest", "storm", "mark")
+ALERT_FOLD, ALERT_LOOK, ALERT_SETTLE, ALERT_DEFER, ALERT_DIGEST, ALERT_STORM, ALERT_MARK, ALERT_RESEND = (
+    _load(f"alert_{name}") for name in ("fold", "look", "settle", "defer", "digest", "storm", "mark", "resend")
 )
 FORGET, LABELS_TOLD = _load("forget"), _load("labels")
 PUSH_MODEL, POINT_MODELS = _load("push_model"), _load("point_models")

@@ -30,7 +30,10 @@ def slack_message(message: Message) -> dict[str, Any]:
         "attachments": [{"color": _colour(message), "fallback": fit(message.title, _FALLBACK), "blocks": blocks}],
         "unfurl_links": False,
         "unfurl_media": False,
-        "metadata": {"event_type": "fraudstream_alert", "event_payload": {"alert_id": message.alert_id}},
+        "metadata": {
+            "event_type": "fraudstream_alert",
+            "event_payload": {"alert_id": message.alert_id, "transactions": message.transactions},
+        },
     }
 
 

@@ -8,13 +8,10 @@ from collections.abc import Coroutine
 from contextlib import AsyncExitStack
 from typing import Any
 
-from redis.asyncio import Redis
-
 from fraudstream.adapters.postgres_alerts import PostgresAlertRecords
 from fraudstream.adapters.redis_alert_journal import RedisAlertJournal
-from fraudstream.adapters.redis_alerts import RedisAlertBook
+from fraudstream.adapters.redis_alerts import RedisAlerts
 from fraudstream.adapters.redis_clock import RedisClock
-from fraudstream.adapters.redis_keys import Keys
 from fraudstream.app.channels import channel, channels, links, policies
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet.backoff import full_jitter
@@ -35,19 +32,17 @@ class Alerting:
 
     Args:
         settings: Name the channels.
-        client: For the book.
-        keys: Names of the partition.
+        alerts: Where the groups are.
         report: Counts.
         stack: Closes the channels.
         only: The one channel to serve, for a process that is there for something else.
     """
 
     def __init__(
-        self, settings: Settings, client: Redis, keys: Keys, report: AlertReport, stack: AsyncExitStack, *, only: str = ""
+        self, settings: Settings, alerts: RedisAlerts, report: AlertReport, stack: AsyncExitStack, *, only: str = ""
     ) -> None:
         self._settings = settings
-        self._client = client
-        self._keys = keys
+        self._alerts = alerts
         self._report = report
         self._stack = stack
         opened = [channel(only, settings)] if only else channels(settings)
@@ -59,8 +54,8 @@ class Alerting:
         """
         chores: list[Coroutine[Any, Any, None]] = [desk.run(stop) for desk in self._desks]
         if self._settings.postgres_url is not None:
-            journal = RedisAlertJournal(self._client, self._keys)
-            chores.append(copy_until(stop, journal, PostgresAlertRecords(self._settings.postgres_url), self._report))
+            records = PostgresAlertRecords(self._settings.postgres_url)
+            chores.append(copy_until(stop, self._alerts.journal(), records, self._report))
         return chores
 
     def _desk(self, opened: AlertChannel) -> AlertDesk:
@@ -69,7 +64,7 @@ class Alerting:
         fallback = self._settings.alert_fallback or ""
         return AlertDesk(
             opened,
-            RedisAlertBook(self._client, self._keys, clock),
+            self._alerts.book(clock),
             clock,
             policies(self._settings)[opened.name],
             links=links(self._settings),

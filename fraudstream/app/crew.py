@@ -12,7 +12,7 @@ import structlog
 
 from fraudstream.adapters.measured_store import MeasuredDecisionStore
 from fraudstream.adapters.postgres import PostgresDecisionStore
-from fraudstream.adapters.redis_alerts import RedisAlertFolder
+from fraudstream.adapters.redis_alerts import RedisAlertFolder, RedisAlerts
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
@@ -23,6 +23,7 @@ from fraudstream.adapters.redis_models import RedisModels
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
+from fraudstream.adapters.redis_troubles import RedisTroubles
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
 from fraudstream.app.alerting import Alerting
 from fraudstream.app.channels import policies
@@ -80,6 +81,7 @@ class Crew:
         )
         self.workers: list[Worker] = []
         self.reports: list[GroupReport] = []
+        self.complaints: list[tuple[GroupReport, RedisTroubles]] = []
         self.rule_watch: RuleWatch | None = None
         self.model_watch: ModelWatch | None = None
         self.drift_watch: DriftWatch | None = None
@@ -102,6 +104,15 @@ class Crew:
             await self.rule_watch.start()
         if self.model_watch is not None:
             await self.model_watch.start()
+
+    async def complain(self) -> int:
+        """
+        Leave in Redis what each consumer complains of lately; return how many kinds.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        return sum([await told.tell(report.troubles.lately()) for report, told in self.complaints])
 
     async def _join(self, group: str) -> None:
         if group in OTHER_GROUP:
@@ -135,6 +146,9 @@ class Crew:
         )
         report = GroupReport(self._metrics, stream=stream.name, group=group, worker=stream.consumer, stepping_in=stepping_in)
         self.reports.append(report)
+        self.complaints.append(
+            (report, RedisTroubles(self._commands, self._keys, stream=stream.name, group=group, consumer=stream.consumer))
+        )
         overdue = RedisOverdue(
             self._commands, stream=stream.name, group=group, consumer=stream.consumer, keys=self._keys, options=self._ledger
         )
@@ -256,19 +270,19 @@ class Crew:
             following=following,
         )
 
-    async def _recorder(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:
-        return Recorder(await self._store())
+    async def _recorder(self, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
+        return Recorder(await self._store(report))
 
-    async def _labels(self, _stream: RedisTransactionStream, _report: GroupReport) -> Stage:
+    async def _labels(self, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
         features = load_rulebook(self._settings).features
         store = await self._postgres()
-        measured = MeasuredDecisionStore(store, self._metrics)
+        measured = MeasuredDecisionStore(store, self._metrics, troubles=report.troubles)
         if not features.reads_labels:
             return Labels(measured)
         return Labels(measured, store, RedisEntityStates(self._commands, features=features, keys=self._keys))
 
-    async def _store(self) -> DecisionStore:
-        return MeasuredDecisionStore(await self._postgres(), self._metrics)
+    async def _store(self, report: GroupReport) -> DecisionStore:
+        return MeasuredDecisionStore(await self._postgres(), self._metrics, troubles=report.troubles)
 
     async def _postgres(self) -> PostgresDecisionStore:
         store = PostgresDecisionStore(self._settings.postgres_url or "")
@@ -276,9 +290,9 @@ class Crew:
         self._stack.push_async_callback(store.close)
         return store
 
-    async def _alerter(self, stream: RedisTransactionStream, _report: GroupReport) -> Stage:
-        report = AlertMetrics(self._metrics)
-        self.alerting = Alerting(self._settings, self._commands, self._keys, report, self._stack)
+    async def _alerter(self, stream: RedisTransactionStream, group_report: GroupReport) -> Stage:
+        report = AlertMetrics(self._metrics, group_report.troubles)
+        self.alerting = Alerting(self._settings, RedisAlerts(self._commands, self._keys), report, self._stack)
         chosen = policies(self._settings)
         folder = RedisAlertFolder(
             self._commands,

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from fraudstream import __version__
+from fraudstream.cli import bench_changes as _bench_changes  # noqa: F401 its commands join those of bench
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
+from fraudstream.cli.alerts import alerts_app
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.chaos import chaos
 from fraudstream.cli.dashboards import dashboards_app
@@ -42,6 +44,7 @@ app.add_typer(bench_app, name="bench")
 app.add_typer(produce_app, name="produce")
 app.add_typer(worker_app, name="worker")
 app.add_typer(alerter_app, name="alerter")
+app.add_typer(alerts_app, name="alerts")
 app.add_typer(monitor_app, name="monitor")
 app.add_typer(model_app, name="model")
 app.add_typer(decisions_app, name="decisions")

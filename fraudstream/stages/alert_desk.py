@@ -173,7 +173,8 @@ class AlertDesk:
     async def _digest(self, fold: Fold, errands: Sequence[Errand], now: datetime) -> None:
         due_ms = int(digest_due(fold, self._policy, now).timestamp() * 1000)
         life_s = self._policy.digest_life_s if fold is Fold.STORM else _DAY_S
-        await self._book.digest(self._name, fold, errands, due_ms=due_ms, life_s=life_s)
+        gap_s = self._policy.storm_gap_s
+        await self._book.digest(self._name, fold, errands, due_ms=due_ms, gap_s=gap_s, life_s=life_s)
         fresh = sum(errand.group.transactions - errand.shown.told for errand in errands)
         self._report.folded(self._name, fold.value, len(errands), fresh)
 

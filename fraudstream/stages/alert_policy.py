@@ -103,7 +103,8 @@ class ChannelPolicy(msgspec.Struct, frozen=True, kw_only=True):
     The bounds of one channel, in seconds.
 
     ``first_wait_s`` is how long a new group waits for siblings, ``gap_s`` the least time between two messages about one group,
-    both by severity. A digest in a storm is told again every ``storm_gap_s`` and closed after ``digest_life_s``. With
+    both by severity. A digest in a storm is told after ``storm_first_s``, again every ``storm_gap_s``,
+    and closed after ``digest_life_s``. With
     ``info_gap_s`` groups that are for information only are told in a digest of that rhythm. ``tries`` and ``oldest_s``
     (from the first failure) bound one message; ``first_retry_s`` and ``longest_retry_s`` the pauses between.
     """
@@ -111,6 +112,7 @@ class ChannelPolicy(msgspec.Struct, frozen=True, kw_only=True):
     first_wait_s: Mapping[Severity, float] = msgspec.field(default_factory=lambda: {_CRITICAL: 1.5, _WARNING: 5.0, _INFO: 5.0})
     gap_s: Mapping[Severity, float] = msgspec.field(default_factory=lambda: {_CRITICAL: 3.0, _WARNING: 15.0, _INFO: 60.0})
     storm: StormLimits | None = StormLimits()
+    storm_first_s: float = 2.0
     storm_gap_s: float = 10.0
     digest_life_s: float = 600.0
     info_gap_s: float | None = 3600.0
@@ -131,6 +133,7 @@ POLICIES: Mapping[str, ChannelPolicy] = {
     "slack": ChannelPolicy(pace=PaceLimits(rate_per_s=1.0, burst=5, updates_per_s=0.8, updates_burst=8)),
     "email": ChannelPolicy(
         gap_s={_CRITICAL: 300.0, _WARNING: 900.0, _INFO: 3600.0},
+        storm_first_s=5.0,
         storm_gap_s=50.0,
         pace=PaceLimits(rate_per_s=1.0, burst=10, updates_per_s=1.0, updates_burst=10),
     ),
@@ -181,9 +184,9 @@ def fold_of(due: Due, policy: ChannelPolicy, storm: Storm | None, now: datetime)
 
 def digest_due(fold: Fold, policy: ChannelPolicy, now: datetime) -> datetime:
     """
-    Return when a digest that was just added to is to be told, counted from its first addition.
+    Return when a digest is to be told for the first time, counted from its first addition: that there is a storm, soon.
     """
     if fold is Fold.QUIET:
         return quiet_until(policy.quiet, now) or now
-    pause_s = policy.storm_gap_s if fold is Fold.STORM else policy.info_gap_s or 0.0
+    pause_s = policy.storm_first_s if fold is Fold.STORM else policy.info_gap_s or 0.0
     return now + timedelta(seconds=pause_s)

@@ -176,9 +176,12 @@ class AlertBook(Protocol):
         """
         ...
 
-    async def digest(self, channel: str, fold: Fold, errands: Sequence[Errand], *, due_ms: int, life_s: float) -> None:
+    async def digest(
+        self, channel: str, fold: Fold, errands: Sequence[Errand], *, due_ms: int, gap_s: float, life_s: float
+    ) -> None:
         """
-        Fold groups into the open digest for that reason. Their payments count as told by it; the digest is due at ``due_ms``.
+        Fold groups into the open digest for that reason. Their payments count as told by it. The digest is due at ``due_ms``,
+        and once it was told, ``gap_s`` after that.
         """
         ...
 

@@ -271,6 +271,11 @@ class Metrics:
         self.alerts_undeliverable_entries = new.gauge(
             "alerts_undeliverable_entries", "Alerts that a channel never took, by stream; worry above 0.", stream
         )
+        self.notification_queue_entries = new.gauge(
+            "notification_queue_entries",
+            "Alerts that a channel is to be told of within a minute; worry when they stay while none is delivered.",
+            ("channel",),
+        )
         self._declare_server(new)
 
     def _declare_server(self, new: Declarer) -> None:
@@ -412,6 +417,7 @@ class Metrics:
         self.rule_trips_total = new.counter(
             "rule_trips_total", "Times that a rule was put in shadow for firing above its guard; look at once.", ("rule_id",)
         )
+        self.ruleset_applies_total = new.counter("ruleset_applies_total", "Times that a rule set was taken over.")
         self.ruleset_apply_failures_total = new.counter(
             "ruleset_apply_failures_total",
             "Times that the active rule set could not be taken over and the old one stayed in force; worry above 0.",
@@ -550,6 +556,12 @@ class Metrics:
             "One per try; worry when throttled or failed outnumber ok.",
             ("channel", "outcome"),
             itertools.product(channels, ("ok", "throttled", "failed")),
+        )
+        self.slack_interactions_total = new.counter(
+            "slack_interactions_total",
+            "Presses of buttons, and what became of them; worry at unsigned and replayed: somebody tries.",
+            ("action", "outcome"),
+            [("none", "unsigned"), ("none", "replayed")],
         )
         self.notification_latency_seconds = new.histogram(
             "notification_latency_seconds",

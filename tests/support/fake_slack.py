@@ -25,7 +25,7 @@ class FakeSlack:
     text), anything else is an error word of Slack with ``ok: false``. ``mood`` is asked where nothing is planned.
 
     ``messages`` are the posts in their order, replies among them; ``updates`` what was told anew; ``now`` what each message
-    says at present, by its time stamp; ``responses`` what came to a response address; ``log`` when each request came, and its fate.
+    says at present, by its time stamp; ``accepted`` when each of them came; ``responses`` what came to a response address; ``log`` when each request came, and its fate.
     """
 
     def __init__(self, mood: Callable[[], str] = lambda: "ok") -> None:
@@ -37,6 +37,7 @@ class FakeSlack:
         self.responses: list[dict[str, Any]] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
         self.log: list[tuple[float, str, str]] = []
+        self.accepted: list[tuple[float, dict[str, Any]]] = []
         self.released = asyncio.Event()
         self._server: TestServer | None = None
 
@@ -104,6 +105,7 @@ class FakeSlack:
 
     def _posted(self, stamp: str, body: dict[str, Any]) -> None:
         self.messages.append(body)
+        self.accepted.append((time.time(), body))
         self.now[stamp] = body
 
     async def _update(self, request: web.Request) -> web.StreamResponse:
@@ -116,6 +118,7 @@ class FakeSlack:
     def _updated(self, body: dict[str, Any]) -> None:
         if body["ts"] in self.now:
             self.updates.append(body)
+            self.accepted.append((time.time(), body))
             self.now[body["ts"]] = body
 
     async def _respond(self, request: web.Request) -> web.StreamResponse:

@@ -3,7 +3,7 @@
 -- KEYS  1 alertdesk:<channel>, 2 due zset, 3 alertdigests:<channel> (hash: id of the open digest by reason), 4 journal
 -- ARGV  1 me, 2 channel, 3 reason, 4 id of a new digest, 5 due ms, 6 longest life ms, 7 ttl ms, 8 prefix of group hashes,
 --       9 prefix of member lists, 10 prefix of alertfolded (zset: group id by amount), 11 prefix of alerttotals (zset: counts),
---       12 journal length; then group ids
+--       12 journal length, 13 gap ms; then group ids
 -- Reply: id of the digest | 'G' another process leads now
 if redis.call('HGET', KEYS[1], 'leader') ~= ARGV[1] then return 'G' end
 local t = redis.call('TIME')
@@ -25,7 +25,7 @@ if not opened or stale then
 end
 local digest, list, folded, totals = ARGV[8] .. id, ARGV[9] .. id, ARGV[10] .. id, ARGV[11] .. id
 local due = ARGV[5]
-for i = 13, #ARGV do
+for i = 14, #ARGV do
   local group = ARGV[8] .. ARGV[i]
   local g = redis.call('HMGET', group, 'n', c .. 'told', 'sev', 'family', 'merchant', 'major')
   local from, to = tonumber(g[2] or 0), tonumber(g[1] or 0)
@@ -55,7 +55,7 @@ end
 redis.call('HSET', digest, 'last', now)
 redis.call('HINCRBY', digest, 'rev', 1)
 local told = redis.call('HMGET', digest, c .. 'at', c .. 'after')
-if told[1] then due = math.max(now, told[1] + (ARGV[5] - now)) end
+if told[1] then due = math.max(now, told[1] + ARGV[13]) end
 redis.call('ZADD', KEYS[2], 'LT', math.max(tonumber(due), tonumber(told[2] or 0)), id)
 for _, key in ipairs({digest, list, folded, totals}) do redis.call('PEXPIRE', key, ARGV[7]) end
 return id
