@@ -16,15 +16,18 @@ from fraudstream.domain.decision import Decision, LabelValue
 #: Rows of one trip to the server.
 _PREFETCH = 2000
 _DECISIONS = f'SELECT {", ".join(COLUMNS)} FROM decisions ORDER BY received_at, occurred_at, transaction_id COLLATE "C"'  # noqa: S608 names of our own
-_LABELS = "SELECT transaction_id, label, recorded_at FROM labels WHERE label <> 'unsure' ORDER BY labelled_at, label_id"
+_LABELS = """SELECT transaction_id, label_id, label, labelled_at, recorded_at FROM labels
+WHERE label <> 'unsure' ORDER BY labelled_at, label_id"""
 
 
 class ToldLabel(msgspec.Struct, frozen=True):
     """
-    A label, and when it was stored: a moment later the entity states were told.
+    A label, when it was given, and when it was stored: a moment later the entity states were told.
     """
 
+    label_id: str
     fraud: bool
+    labelled_at: datetime
     recorded_at: datetime
 
 
@@ -71,6 +74,8 @@ class DecisionHistory:
         with translated():
             async with self._connection.transaction(isolation="repeatable_read", readonly=True):
                 async for row in self._connection.cursor(_LABELS, prefetch=_PREFETCH):
-                    label = ToldLabel(row["label"] == LabelValue.FRAUD.value, row["recorded_at"])
+                    label = ToldLabel(
+                        row["label_id"], row["label"] == LabelValue.FRAUD.value, row["labelled_at"], row["recorded_at"]
+                    )
                     found.setdefault(row["transaction_id"], []).append(label)
         return found

@@ -58,7 +58,7 @@ DEAD, TOMBSTONE, TRIM, UNREAD = (_load(name) for name in ("dead", "tombstone", "
 ALERT_FOLD, ALERT_LOOK, ALERT_SETTLE, ALERT_DEFER, ALERT_DIGEST, ALERT_STORM, ALERT_MARK, ALERT_RESEND = (
     _load(f"alert_{name}") for name in ("fold", "look", "settle", "defer", "digest", "storm", "mark", "resend")
 )
-FORGET, LABELS_TOLD = _load("forget"), _load("labels")
+FORGET, LABELS_TOLD, CARRY = _load("forget"), _load("labels"), _load("carry")
 PUSH_MODEL, POINT_MODELS = _load("push_model"), _load("point_models")
 
 

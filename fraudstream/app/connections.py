@@ -25,11 +25,11 @@ def address(settings: Settings) -> RedisAddress:
 
 
 @asynccontextmanager
-async def intake(settings: Settings) -> AsyncIterator[RedisIntake]:
+async def intake(settings: Settings, *, stream: str | None = None) -> AsyncIterator[RedisIntake]:
     """
-    Lend the producer's end of the raw stream, on a server that has been checked.
+    Lend the producer's end of a stream, mostly the raw one, on a server that has been checked.
     """
     async with connected(address(settings)) as client:
         await check_server(client, allow_no_persistence=settings.allow_no_persistence, partitioned=False)
         limits = AdmissionLimits(memory_ratio=settings.memory_limit_ratio, lag_entries=settings.lag_limit_entries)
-        yield RedisIntake(client, stream=settings.stream or RAW, limits=limits)
+        yield RedisIntake(client, stream=stream or settings.stream or RAW, limits=limits)

@@ -39,6 +39,20 @@ def load_rulebook(settings: Settings) -> Rulebook:
     return Rulebook(features=load_features(_text(path, "FRAUDSTREAM_FEATURES"), name=str(path)), policy=_policy(settings))
 
 
+def read_features(path: Path) -> FeatureSet:
+    """
+    Load a definitions file that is not the one in force.
+
+    Raises:
+        InvalidFeatures: It is wrong; the text names every problem.
+        InvalidSettings: It cannot be read.
+    """
+    try:
+        return load_features(path.read_text(encoding="utf-8"), name=str(path))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise InvalidSettings(f"{path} cannot be read ({exc})") from None
+
+
 def _policy(settings: Settings) -> DecisionPolicy:
     if settings.policy_path is None:
         return DecisionPolicy()

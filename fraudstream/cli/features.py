@@ -184,6 +184,72 @@ def replay_command(
         typer.echo(f"{rows:,} vectors of {len(declared.names)} features written to {output}")
 
 
+@features_app.command("migrate")
+@exits
+def migrate_command(
+    old: Annotated[Path, typer.Option("--from", help="The definitions file that the states were kept by until now.")],
+    redis_url: Annotated[str | None, typer.Option(help="Address of Redis (REDIS_URL).")] = None,
+    features_path: FeaturesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Carry the entity states over to the definitions in force, before the workers restart with them.
+
+    Run it once while the old workers still run, and again when they have stopped: what is carried over already stays.
+
+    Example: fraudstream features migrate --from models/previous.features
+    """
+    from fraudstream.app.carry import migrate_states
+    from fraudstream.cli.progress import progress
+
+    path = None if features_path is None else str(features_path)
+    settings = load_settings(redis_url=redis_url, features_path=path)
+    with progress(quiet=as_json) as shown:
+        carried = asyncio.run(migrate_states(settings, old, shown))
+    _show_carried("fraudstream.features-migrate/1", carried, as_json=as_json)
+
+
+@features_app.command("backfill")
+@exits
+def backfill_command(
+    redis_url: Annotated[str | None, typer.Option(help="Address of Redis (REDIS_URL).")] = None,
+    postgres_url: Annotated[str | None, typer.Option(help="Address of the database (POSTGRES_URL).")] = None,
+    features_path: FeaturesFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Fill the entity states from the decisions and labels on record, where they do not know them: a new feature starts warm.
+
+    Example: fraudstream features backfill --features models/default.features
+    """
+    from fraudstream.app.carry import backfill_states
+    from fraudstream.cli.progress import progress
+
+    path = None if features_path is None else str(features_path)
+    settings = load_settings(redis_url=redis_url, postgres_url=postgres_url, features_path=path)
+    with progress(quiet=as_json) as shown:
+        carried = asyncio.run(backfill_states(settings, shown))
+    _show_carried("fraudstream.features-backfill/1", carried, as_json=as_json)
+
+
+def _show_carried(schema: str, carried: Any, *, as_json: bool) -> None:
+    import msgspec
+
+    from fraudstream.cli.screen import table
+
+    if as_json:
+        print_json(schema, msgspec.to_builtins(carried))
+        return
+    if carried.transactions:
+        typer.echo(f"{carried.transactions:,} decisions and {carried.labels:,} labels on record")
+    rows = [(kind, count, carried.changed[kind]) for kind, count in carried.read.items()]
+    typer.echo(
+        table(("entity", "states found", "states changed"), rows) if rows else "the layout is the same: nothing to carry over"
+    )
+    if carried.cold:
+        typer.echo(f"cold until they fill, or until: fraudstream features backfill; {', '.join(carried.cold)}")
+
+
 @features_app.command("parity")
 @exits
 def parity_command(

@@ -20,6 +20,7 @@ from fraudstream.cli.demo import demo
 from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
 from fraudstream.cli.features import features_app
+from fraudstream.cli.labels import labels_app
 from fraudstream.cli.lists import lists_app
 from fraudstream.cli.models import model_app
 from fraudstream.cli.monitor import monitor_app
@@ -52,6 +53,7 @@ app.add_typer(dlq_app, name="dlq")
 app.add_typer(rules_app, name="rules")
 app.add_typer(lists_app, name="lists")
 app.add_typer(features_app, name="features")
+app.add_typer(labels_app, name="labels")
 app.add_typer(db_app, name="db")
 app.add_typer(dashboards_app, name="dashboards")
 

@@ -60,6 +60,13 @@ class MemoryEntityStore:
             rings={kind: _read(self._rings[kind], records.entities[kind]) for kind in self._features.rings},
         )
 
+    def kept(self, kind: str) -> dict[str, bytes]:
+        """
+        Return the states of all entities of a kind, by id.
+        """
+        states = self._logs[kind] if kind in self._logs else self._rings[kind]
+        return {entity: bytes(state) for entity, state in states.items()}
+
     def set_outcomes(self, records: Records, outcomes: Sequence[int]) -> None:
         """
         Note what each transaction came to (0 approve, 1 challenge, 2 review, 3 block), where its record is still in a log.

@@ -67,7 +67,7 @@ def read_file(
         on_bad(BadRow(name, line, reason))
 
     try:
-        with _open(path, stdin) as stream:
+        with opened(path, stdin) as stream:
             yield from _rows(stream, name, mapping, bad, card_key)
     except (EOFError, gzip.BadGzipFile, zlib.error) as exc:
         raise InvalidSource(f"{name}: the compressed data is damaged ({exc}); what was read before stands") from None
@@ -76,7 +76,7 @@ def read_file(
 
 
 @contextlib.contextmanager
-def _open(path: str | Path, stdin: IO[bytes] | None) -> Iterator[io.BufferedReader]:
+def opened(path: str | Path, stdin: IO[bytes] | None) -> Iterator[io.BufferedReader]:
     """
     Open a file, look through gzip, and close it afterwards; standard input stays open.
     """

@@ -23,19 +23,19 @@ def read_json_lines(
     """
     Yield one transaction per line that is not blank; the first one decides whether a shipped mapping applies.
     """
-    lines = _lines(stream, bad)
-    first = next(lines, None)
+    rest = lines(stream, bad)
+    first = next(rest, None)
     if first is None:
         return
-    chosen = _mapping(_object(first[1]) or {}, mapping, name)
+    chosen = _mapping(json_object(first[1]) or {}, mapping, name)
     translator = Translator(chosen, card_key=card_key) if chosen is not None else None
     place = 0
-    for number, line in _chain(first, lines):
+    for number, line in _chain(first, rest):
         place += 1
         if translator is None:
             yield _as_it_stands(line)
             continue
-        row = _object(line)
+        row = json_object(line)
         if row is None:
             bad(number, "this is no JSON object")
             continue
@@ -63,7 +63,7 @@ def _mapping(row: dict[str, Any], mapping: str | None, name: str) -> ColumnMappi
     return next((shipped for shipped in SHIPPED.values() if shipped.columns() <= row.keys()), None)
 
 
-def _lines(stream: io.BufferedReader, bad: Callable[[int, str], None]) -> Iterator[tuple[int, bytes]]:
+def lines(stream: io.BufferedReader, bad: Callable[[int, str], None]) -> Iterator[tuple[int, bytes]]:
     """
     Yield lines without their end, numbered from 1; those beyond every bound are reported and skipped piece by piece.
     """
@@ -80,7 +80,10 @@ def _lines(stream: io.BufferedReader, bad: Callable[[int, str], None]) -> Iterat
             yield number, line
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
+def json_object(line: bytes) -> dict[str, Any] | None:
+    """
+    Return the object that a line holds; None where it holds none.
+    """
     try:
         value = _decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -92,7 +95,7 @@ def _as_it_stands(line: bytes) -> Labelled:
     """
     Return a line byte for byte, unless it holds the truth, which is taken out. What cannot be read is for the fleet to refuse.
     """
-    row = _object(line)
+    row = json_object(line)
     if row is None:
         return Labelled(body=line, transaction_id="", occurred_at_ms=0)
     truth = generic(row.keys()).truth
