@@ -92,12 +92,15 @@ class Hands:
         """
         self._slots.release()
 
-    async def take(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> None:
+    async def take(self, deliveries: Sequence[Delivery], *, alone: bool = False) -> "asyncio.Task[None]":
         """
         Work deliveries in the slot that the caller has waited for, without waiting for the end.
 
         Suspects are worked alone, each after the other, and with ``alone`` all of them: entries that lie far apart must not
         make one range for stepping in, which would drag along everything between them. An entry already in hand is passed over.
+
+        Returns:
+            The work, for who wants to wait for it: see ``over``.
         """
         fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._held]
         self._held.update((delivery.entry_id, delivery) for delivery in fresh)
@@ -105,6 +108,16 @@ class Hands:
         task = asyncio.create_task(self._work(_split(fresh, alone=alone)))
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
+
+    async def over(self, work: "asyncio.Task[None]") -> None:
+        """
+        Wait until some work has met its end, or it is time to stop.
+        """
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        await asyncio.gather(stopping, return_exceptions=True)
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -45,6 +45,7 @@ class Worker:
         self._overdue = overdue
         self._overdue_every_s = overdue_every_s
         self._stop = asyncio.Event()
+        self._suspects = asyncio.Lock()
 
     def stop(self) -> None:
         """
@@ -75,13 +76,13 @@ class Worker:
 
     def _loops(self) -> list[Coroutine[None, None, None]]:
         limits = self._limits
-        loops = [self._every(limits.stranded_every_s, self._stranded, alone=True)]
+        loops = [self._one_by_one(limits.stranded_every_s, self._stranded)]
         if self._overdue is not None:
             return [*loops, self._every(self._overdue_every_s, self._step_in)]
         return [
             *loops,
-            self._every(limits.due_every_s, self._due),
-            self._every(limits.claim_every_s, self._claim),
+            self._one_by_one(limits.due_every_s, self._due),
+            self._one_by_one(limits.claim_every_s, self._claim),
             self._read(),
         ]
 
@@ -155,16 +156,33 @@ class Worker:
             crash.here("overdue")
         return deliveries
 
-    async def _every(self, interval_s: float, source: Source, *, alone: bool = False) -> None:
+    async def _every(self, interval_s: float, source: Source) -> None:
         """
         Ask a source now and then, and again at once while it answers.
         """
         while await self._hands.slot():
             deliveries = await self._through_outages(source)
             if deliveries:
-                await self._hands.take(deliveries, alone=alone)
+                await self._hands.take(deliveries)
             else:
                 self._hands.no_slot()
+                await self._rest(interval_s)
+
+    async def _one_by_one(self, interval_s: float, source: Source) -> None:
+        """
+        The same for what was handed out before, with nothing else of that kind in this process until it has met its end: an
+        entry that takes the process down with it must not count against others.
+        """
+        while not self._stop.is_set():
+            async with self._suspects:
+                if not await self._hands.slot():
+                    return
+                deliveries = await self._through_outages(source)
+                if deliveries:
+                    await self._hands.over(await self._hands.take(deliveries, alone=True))
+                else:
+                    self._hands.no_slot()
+            if not deliveries:
                 await self._rest(interval_s)
 
     async def _through_outages(self, source: Source) -> list[Delivery]:

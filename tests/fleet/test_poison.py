@@ -2,13 +2,14 @@
 One bad entry is found, tried again, and given up; nobody else pays for it.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
 
 from fraudstream.fleet.ports import Delivery, Handled
-from tests.support.fake_stream import Pending
-from tests.support.fleet import QUICK, Bench, ObedientStage
+from tests.support.fake_stream import RETRY, Pending
+from tests.support.fleet import QUICK, Bench, ObedientStage, quick
 from tests.support.wait import wait_until
 
 
@@ -209,3 +210,30 @@ async def test_what_a_stage_settles_is_left_alone_and_what_it_retries_comes_agai
         await wait_until(bench.all_over, "it has an end")
 
     assert [batch[0].deliveries for batch in stage.batches] == ([1] if answer == "settled" else [1, 2])
+
+
+async def test_two_suspects_are_never_in_one_process_at_the_same_time() -> None:
+    """
+    One of them may take the process down: each death counts against everything of that kind that it had in hand.
+    """
+    held: list[int] = []
+
+    async def look(_: Sequence[Delivery]) -> None:
+        held.append(len([one for one in bench.pending.values() if one.owner == bench.stream.consumer]))
+        await asyncio.sleep(0.01)
+
+    bench = Bench(ObedientStage(look), limits=quick(batches_in_hand=4))
+    entries = bench.add(8)
+    await bench.stream.open()
+    await bench.stream.read(8, 1)
+    books = bench.streams.groups["group"]
+    for number, pending in books.pending.items():
+        pending.owner, pending.deliveries = ("dead", 2) if number % 2 else (RETRY, 2)
+        if not number % 2:
+            books.due_s[number] = 0.0
+
+    async with bench.running():
+        await wait_until(bench.all_over, "everything has an end")
+
+    assert len(held) == len(entries)
+    assert max(held) == 1
