@@ -195,7 +195,7 @@ class Crew:
             await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
 
     async def _rules_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
-        lists = FleetLists(self._settings, RedisLists(self._commands))
+        lists = FleetLists(self._settings, RedisLists(self._commands, self._address.blocking))
         await lists.start()
         from_file = load_rule_set(self._settings, rulebook.features, lists=lists.contents, rates=lists.rates)
         warm_up(rulebook.features, from_file.evaluate)

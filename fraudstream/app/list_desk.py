@@ -2,6 +2,7 @@
 Where people change the lists of a running fleet: every change is checked before it is written, and can be taken back.
 """
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -186,7 +187,7 @@ class ListDesk:
         versions({name: ListContents()})
         seen = (await self._store.pointers()).get(name, ListPointer())
         old = await self._present(name, seen)
-        body = full_body(list(entries), author=self.actor, at_ms=_now_ms())
+        body = await asyncio.to_thread(full_body, list(entries), author=self.actor, at_ms=_now_ms())
         contents = whole(body)
         if old is not None and contents.all_entries() == old.all_entries():
             raise RuleSetRefused(f"@{name} holds exactly this already")
@@ -281,12 +282,11 @@ class ListDesk:
     ) -> tuple[StoredBody, ListContents]:
         now_ms = _now_ms()
         if not parent:
-            contents = old.changed(added, removed, version="")
-            body = full_body(contents.all_entries(), author=self.actor, at_ms=now_ms)
+            body = await asyncio.to_thread(_merged, old, added, removed, author=self.actor, at_ms=now_ms)
             return body, whole(body)
         stored = await self._store.body(parent)
         delta = ListDelta(parent=parent, added=added, removed=removed)
-        return changed_body(old, stored, delta, author=self.actor, at_ms=now_ms)
+        return await asyncio.to_thread(changed_body, old, stored, delta, author=self.actor, at_ms=now_ms)
 
     async def _point(
         self,
@@ -359,6 +359,12 @@ def _stack(history: Sequence[ListChange]) -> list[str]:
     for change in history:
         stack = stack[:-1] if change.kind == "rollback" else [*stack, change.version]
     return stack
+
+
+def _merged(old: ListContents, added: Sequence[ListEntry], removed: Sequence[str], *, author: str, at_ms: int) -> StoredBody:
+    gone = {*removed, *(entry.value for entry in added)}
+    kept = [entry for entry in old.all_entries() if entry.value not in gone]
+    return full_body([*kept, *added], author=author, at_ms=at_ms)
 
 
 def _same(old: ListEntry | None, new: ListEntry) -> bool:

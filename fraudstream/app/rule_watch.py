@@ -20,8 +20,8 @@ from fraudstream.rules.ruleset import RuleSet, count_errors
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.telemetry.report import GroupReport
 
-#: Pause between two looks at the pointer, in seconds; a change is in force everywhere within two.
-LOOK_EVERY_S = 1.0
+#: Pause between two looks at the pointer, in seconds; a change is in force everywhere within one.
+LOOK_EVERY_S = 0.5
 #: Pause before a set that could not be taken over is tried again, in seconds; what it lacked may be there by then.
 _AGAIN_S = 30.0
 #: Who the history names where no person acted.

@@ -36,7 +36,7 @@ def bench(
     from fraudstream.app.bench import BenchPlan, run_bench
     from fraudstream.cli.progress import progress
 
-    plan = BenchPlan(rate_per_s=rate, seconds=seconds, burst=burst, inherited=inherited(), commit=_commit())
+    plan = BenchPlan(rate_per_s=rate, seconds=seconds, burst=burst, inherited=inherited(), commit=commit())
     with progress(quiet=quiet) as shown:
         report = asyncio.run(run_bench(plan, shown))
     if as_json:
@@ -66,7 +66,7 @@ def bench_rules_command(
 
     cases = bench_rules([rules] if rules else DEFAULT_RULES, list_entries=list_entries, batch=batch, seconds=seconds)
     if as_json:
-        print_json("fraudstream.bench_rules/1", {"cases": msgspec.to_builtins(cases), "commit": _commit()})
+        print_json("fraudstream.bench_rules/1", {"cases": msgspec.to_builtins(cases), "commit": commit()})
     else:
         head = ("rules", "list entries", "batch", "transactions/s", "hit")
         shown = [(c.rules, c.list_entries, c.batch, round(c.transactions_per_second), f"{c.hit_ratio:.1%}") for c in cases]
@@ -93,7 +93,7 @@ def bench_features_command(
 
     found = msgspec.to_builtins(asyncio.run(bench_features(cards=cards, transactions=transactions, batch=batch)))
     if as_json:
-        print_json("fraudstream.bench_features/1", {**found, "commit": _commit()})
+        print_json("fraudstream.bench_features/1", {**found, "commit": commit()})
     else:
         typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
 
@@ -123,7 +123,7 @@ def bench_model_command(
 
     found = msgspec.to_builtins(bench_model(locate(model), locate(features), rows=rows, batch=batch, passes=passes))
     if as_json:
-        print_json("fraudstream.bench_model/1", {**found, "commit": _commit()})
+        print_json("fraudstream.bench_model/1", {**found, "commit": commit()})
     else:
         typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
 
@@ -155,14 +155,14 @@ def bench_swap_command(
         report = asyncio.run(run_bench_swap(plan, shown))
     found = msgspec.to_builtins(report)
     if as_json:
-        print_json("fraudstream.bench_swap/1", {**found, "commit": _commit()})
+        print_json("fraudstream.bench_swap/1", {**found, "commit": commit()})
     else:
         typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
     if report.without_model or report.without_score or report.other_score_than_its_model or max(report.stall_ms) > BOUND_MS:
         raise typer.Exit(BAD_NEWS)
 
 
-def _commit() -> str:
+def commit() -> str:
     """
     Return the commit of the checkout, empty outside of one.
     """

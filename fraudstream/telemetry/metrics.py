@@ -299,6 +299,35 @@ class Metrics:
         self.redis_answer_seconds = new.gauge(
             "redis_answer_seconds", "Time that Redis took to answer the monitor's last look; worry above 0.1.", server
         )
+        self._declare_maturity(new)
+
+    def _declare_maturity(self, new: Declarer) -> None:
+        of_model, known = ("model",), "of the last 30 days whose truth is known"
+        self.model_labelled_decisions = new.gauge(
+            "model_labelled_decisions",
+            f"Decisions {known}, by what it is; below some twenty frauds the ratios beside it say little.",
+            ("model", "label"),
+        )
+        self.model_precision_ratio = new.gauge(
+            "model_precision_ratio",
+            f"Share of frauds among decisions {known} and whose score reaches the mildest band; worry when it falls by a third.",
+            of_model,
+        )
+        self.model_recall_ratio = new.gauge(
+            "model_recall_ratio",
+            f"Share of the frauds {known} whose score reaches the mildest band; worry when it falls by a third.",
+            of_model,
+        )
+        self.decision_precision_ratio = new.gauge(
+            "decision_precision_ratio",
+            f"Share of frauds among the flagged decisions {known}, rules included; low means false alarms.",
+            of_model,
+        )
+        self.decision_recall_ratio = new.gauge(
+            "decision_recall_ratio",
+            f"Share of the frauds {known} that were flagged, rules included; low means missed fraud.",
+            of_model,
+        )
 
     def _declare_worker(self, new: Declarer) -> None:
         groups = [(group,) for group in self._groups]

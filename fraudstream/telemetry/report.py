@@ -12,6 +12,7 @@ from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.evidence import Action
 from fraudstream.telemetry.labels import DECIDING_GROUPS
 from fraudstream.telemetry.metrics import Metrics
+from fraudstream.telemetry.troubles import Troubles
 
 #: How the answers of the scripts end an entry: the others leave it open, or it was no longer ours.
 _ENDS = {"done": "duplicate", "stored": "scored", "emitted": "scored", "unneeded": "duplicate"}
@@ -34,6 +35,7 @@ class GroupReport:
         self._stream = stream
         self._group = group
         self._stepping_in = stepping_in
+        self.troubles = Troubles()
         self._log = structlog.get_logger().bind(worker=worker, group=group, stepping_in=stepping_in)
 
     def ticked(self) -> None:
@@ -90,6 +92,7 @@ class GroupReport:
         Work will be tried again.
         """
         self._metrics.event_retries_total.labels(self._group, reason).inc(max(1, entries))
+        self.troubles.note("work", error, max(1, entries))
         self._log.warning("work_postponed", reason=reason, error=error, entries=entries, pause_s=round(pause_s, 3))
 
     def buried(self, reason: str, entry_id: str, error: str) -> None:
@@ -172,6 +175,7 @@ class GroupReport:
         """
         for rule_id, rows in errors.items():
             self._metrics.rule_errors_total.labels(rule_id).inc(rows)
+            self.troubles.note("rules", f"rule {rule_id} cannot be evaluated", rows)
             self._log.warning("rule_failed", rule_id=rule_id, rows=rows)
 
     def rules_applied(self, version: str, rules: Sequence[tuple[str, str]]) -> None:
@@ -179,6 +183,7 @@ class GroupReport:
         A rule set is in force from now on: its id, and each rule id with its action.
         """
         self._metrics.know_rules(version, rules)
+        self._metrics.ruleset_applies_total.inc()
         self._log.info("rule_set_applied", rule_set=version, rules=len(rules))
 
     def rules_tripped(self, rule_ids: Sequence[str], reason: str) -> None:
@@ -209,6 +214,7 @@ class GroupReport:
         """
         self._metrics.ruleset_apply_failures_total.inc()
         self._metrics.ruleset_last_reload_successful.set(0)
+        self.troubles.note("rules", f"rule set {version[:12]} cannot be taken over: {error}")
         self._log.error("rule_set_refused", rule_set=version, error=error)
 
     def models_applied(self, models: Sequence[tuple[str, str, str]], stall_s: float | None) -> None:
@@ -234,6 +240,7 @@ class GroupReport:
         The wanted models could not be taken over; those before stay in use.
         """
         self._metrics.model_apply_failures_total.inc()
+        self.troubles.note("model", f"the wanted model cannot be taken over: {error}")
         self._log.error("models_refused", models=[model[:12] for model in models], error=error)
 
     def shadow_scored(self, model: str, scores: Sequence[float], *, same: int, milder: int, harsher: int) -> None:
@@ -268,6 +275,7 @@ class GroupReport:
         """
         A verdict was replaced by no opinion.
         """
+        self.troubles.note(reason.partition("_")[0], error, transactions)
         self._log.error("verdict_fell_back", reason=reason, error=error, transactions=transactions)
 
 
@@ -276,8 +284,9 @@ class AlertMetrics:
     What the alerter tells, as metrics.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, troubles: Troubles | None = None) -> None:
         self._metrics = metrics
+        self._troubles = troubles
         self._log = structlog.get_logger()
 
     def raised(self, severity: Severity, *, opened: bool) -> None:
@@ -293,6 +302,9 @@ class AlertMetrics:
         One try ended.
         """
         self._metrics.notification_attempts_total.labels(channel, outcome).inc()
+        if outcome != "ok" and self._troubles is not None:
+            does = "throttles us" if outcome == "throttled" else "does not take our messages"
+            self._troubles.note(channel, f"{channel} {does}")
 
     def told(self, channel: str, outcome: str, delays_s: Sequence[float], *, digest: bool) -> None:
         """

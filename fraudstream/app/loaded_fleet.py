@@ -1,0 +1,132 @@
+"""
+Deciding workers of our own, kept busy: what a change does to a fleet is seen only while the fleet has no time for it.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from itertools import chain, islice
+from pathlib import Path
+
+import msgspec
+from redis.asyncio import Redis
+
+from fraudstream.adapters.redis_account import waiting
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_keys import DECISIONS
+from fraudstream.adapters.redis_scripts import Argument, run
+from fraudstream.app.connections import address, intake
+from fraudstream.app.local_system import LocalSystem
+from fraudstream.domain.codec import decode_decision
+from fraudstream.domain.decision import Decision
+
+#: Both deciding groups in each of two processes: one for each core of a small machine.
+GROUPS = ("fraud-check,ml-scoring", "fraud-check,ml-scoring")
+#: Entries that wait at any time while the fleet is kept busy, and how many are sent at once.
+_BACKLOG, _AT_ONCE = 4_000, 500
+_PAGE = 200
+_BUCKET = re.compile(r'^fraudstream_event_loop_stall_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
+
+
+class Stalls(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How long the loops of the workers were held up, all of them together. ``longest_ms`` is an upper bound: the end of the
+    longest one's bucket. ``over`` counts stalls longer than 20, 50 and 100 ms.
+    """
+
+    looks: int
+    longest_ms: float
+    over: dict[str, int]
+
+
+class LoadedFleet:
+    """
+    A fleet that is kept busy for as long as it is asked to.
+    """
+
+    def __init__(self, system: LocalSystem, client: Redis, bodies: Iterator[bytes]) -> None:
+        self.system = system
+        self.client = client
+        self._bodies = bodies
+        self.sent = 0
+
+    async def busy(self, stop: asyncio.Event) -> None:
+        """
+        Keep a backlog in front of the fleet until told to stop.
+        """
+        async with intake(self.system.settings()) as target:
+            while not stop.is_set():
+                room = _BACKLOG - max((await waiting(self.client, ("fraud-check", "ml-scoring"))).values(), default=0)
+                for _ in range(max(0, room) // _AT_ONCE):
+                    batch = list(islice(self._bodies, _AT_ONCE))
+                    await target.append(batch)
+                    self.sent += len(batch)
+                await asyncio.sleep(0.02)
+
+    async def done(self) -> None:
+        """
+        Return when everything that was sent is decided.
+        """
+        while any((await waiting(self.client, ("fraud-check", "ml-scoring"))).values()):  # noqa: ASYNC110 - it is in Redis
+            await asyncio.sleep(0.05)
+
+    async def pages(self) -> list[str]:
+        """
+        Return what each worker shows of itself.
+        """
+        return [await asyncio.to_thread(worker.metrics) for worker in self.system.workers]
+
+    async def decisions(self) -> AsyncIterator[Decision]:
+        """
+        Return every decision that was emitted.
+        """
+        begin: Argument = "-"
+        while True:
+            (page,) = await run(self.client, [("XRANGE", DECISIONS, begin, "+", "COUNT", _PAGE)])
+            for value in chain.from_iterable(flat[1::2] for _, flat in page):
+                yield decode_decision(value)
+            if len(page) < _PAGE:
+                return
+            begin = b"(" + page[-1][0]
+
+
+@asynccontextmanager
+async def loaded_fleet(
+    bodies: Iterator[bytes],
+    *,
+    inherited: Mapping[str, str],
+    groups: tuple[str, ...] = GROUPS,
+    prepare: Callable[[Path], Mapping[str, str]] | None = None,
+) -> AsyncIterator[LoadedFleet]:
+    """
+    Lend a fleet of our own; it is idle until ``busy`` is started.
+
+    Args:
+        bodies: Payments, as many as anybody may ask for.
+        inherited: What the processes need of our environment.
+        groups: One entry per process.
+        prepare: Writes files into the folder of the system, and returns the settings of the workers that name them.
+    """
+    with LocalSystem(inherited=inherited, deadline_ms=0, horizon_s=0, groups=groups) as system:
+        if prepare is not None:
+            system.set(**prepare(system.folder))
+        await asyncio.to_thread(system.start_workers)
+        async with connected(address(system.settings()), connections=4) as client:
+            yield LoadedFleet(system, client, bodies)
+
+
+def stalls_between(before: list[str], after: list[str]) -> Stalls:
+    """
+    Return the stalls that were felt between two looks at the pages of the workers.
+    """
+    counts: dict[float, float] = {}
+    for sign, pages in ((-1, before), (1, after)):
+        for page in pages:
+            for bound, count in _BUCKET.findall(page):
+                counts[float(bound)] = counts.get(float(bound), 0.0) + sign * float(count)
+    bounds = sorted(counts)
+    looks = counts[bounds[-1]] if bounds else 0.0
+    longest = next((bound for bound in bounds if counts[bound] == looks), 0.0)
+    over = {f"{bound * 1000:.0f}_ms": int(looks - counts.get(bound, looks)) for bound in (0.02, 0.05, 0.1)}
+    return Stalls(looks=int(looks), longest_ms=round(longest * 1000, 1), over=over)
