@@ -163,7 +163,11 @@ def _counters(evidence: Evidence, transactions: Sequence[Transaction], found: Fi
     rows = records(features, transactions)
     logs, rings = _expected_logs(features, rows), _expected_rings(features, rows)
     wrong = [*(evidence.logs.keys() - logs.keys()), *(evidence.rings.keys() - rings.keys())]
-    wrong += [key for key, hashes in logs.items() if not _log_is_right(features, evidence.logs.get(key, b""), hashes)]
+    wrong += [
+        f"{key} {_log_difference(features, evidence.logs.get(key, b''), hashes)}"
+        for key, hashes in logs.items()
+        if not _log_is_right(features, evidence.logs.get(key, b""), hashes)
+    ]
     wrong += [key for key, slots in rings.items() if not _ring_is_right(evidence.rings.get(key, b""), slots)]
     found.counters_checked = len(logs) + len(rings)
     found.counter_errors = found.note("counters", wrong)
@@ -189,6 +193,11 @@ def _log_is_right(features: FeatureSet, raw: bytes, wanted: Counter[bytes]) -> b
         return True
     was_full = sum(wanted.values()) > features.log_cap_records
     return was_full and held <= wanted and len(raw) >= features.log_cap_bytes - features.log_drop_bytes
+
+
+def _log_difference(features: FeatureSet, raw: bytes, wanted: Counter[bytes]) -> str:
+    held = Counter(raw[at : at + features.flag_offset] for at in range(0, len(raw), features.record_size))
+    return f"({(held - wanted).total()} too many, {(wanted - held).total()} missing of {wanted.total()})"
 
 
 def _expected_rings(features: FeatureSet, rows: Records) -> dict[str, dict[int, tuple[int, int, float]]]:

@@ -24,13 +24,15 @@ class Control(msgspec.Struct, frozen=True, kw_only=True):
     One way of breaking the protocol in a process of the chaos.
 
     ``harm`` says in words what is wrong with it, ``shows`` names the figures of the report one of which must tell.
-    ``settings`` are given to the workers beside, ``needs`` are changes of the profile without which it would do no harm.
+    ``settings`` are given to the workers beside; with ``trims`` they trim their streams themselves. ``needs`` are changes of
+    the profile without which it would do no harm.
     """
 
     break_it: Callable[[], None]
     harm: str
     shows: tuple[str, ...]
     settings: dict[str, str] = {}
+    trims: bool = False
     needs: dict[str, Any] = {}
 
 
@@ -184,6 +186,7 @@ CONTROLS: dict[str, Control] = {
         harm="streams are trimmed up to what was handed out, finished or not",
         shows=("lost", "dead_letter_innocents"),
         settings={"FRAUDSTREAM_JANITOR_INTERVAL_S": "0.2"},
+        trims=True,
     ),
     "client-retries": Control(
         break_it=_client_retries,

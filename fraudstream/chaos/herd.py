@@ -224,6 +224,14 @@ class Herd:
         partial.replace(path)
         return animal.kill(signal.SIGUSR1)
 
+    def disarm(self) -> None:
+        """
+        Take all traps away.
+        """
+        for animal in self.working():
+            animal.traps = Traps()
+            self.trap(animal)
+
     async def stop(self, animal: Animal) -> bool:
         """
         Let one worker drain (SIGTERM); False when it had to be killed because it did not end.

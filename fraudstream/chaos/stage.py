@@ -46,7 +46,6 @@ QUICK = {
     "FRAUDSTREAM_DEDUP_HORIZON_S": "0",
     "FRAUDSTREAM_ALERT_CHANNELS": "console",
     "FRAUDSTREAM_LOG_LEVEL": "warning",
-    "FRAUDSTREAM_JANITOR_INTERVAL_S": "3600",  # the tap trims, right after it has read
 }
 #: How long a worker is stopped: longer than heartbeat life, claim time and the pause between two claims together, in seconds.
 STOPPED_S = 3.3
@@ -311,6 +310,7 @@ class Stage:
         """
         Have nobody score for a while: the other group must step in within the deadline.
         """
+        self.herd.disarm()
         await self.calm(30.0)
         animals = [one for one in self.herd.animals if one.group == "ml-scoring"]
         for animal in animals:

@@ -14,8 +14,11 @@ from typing import Any
 
 import msgspec
 
+from fraudstream.adapters import redis_alerts
+from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_verdicts import RedisVerdictLedger
 from fraudstream.app import alerting
+from fraudstream.app.channels import policies
 from fraudstream.app.run import run_workers
 from fraudstream.chaos.controls import CONTROLS
 from fraudstream.chaos.poison import KILLS, RAISES
@@ -77,6 +80,7 @@ def run_worker(orders: Orders, emit: Emit) -> None:
     _meet_poison(emit)
     _note_fencing(emit)
     _note_alerts(orders)
+    _leave_trimming_to_the_tap(orders)
     if orders.control:
         CONTROLS[orders.control].break_it()
     asyncio.run(_serve(orders, emit))
@@ -146,6 +150,11 @@ def _note_fencing(emit: Emit) -> None:
     RedisVerdictLedger.complete = wrapped  # type: ignore[method-assign]
 
 
+def _in_a_hurry(settings: Settings) -> dict[str, Any]:
+    usual = policies(settings)["console"]
+    return {"console": msgspec.structs.replace(usual, pace=msgspec.structs.replace(usual.pace, concurrent=200))}
+
+
 class _Noted:
     """
     An alert channel whose receiver is a file: a line is one alert, and stays when the process dies.
@@ -191,7 +200,25 @@ class _Noted:
         os.close(self._file)
 
 
+def _leave_trimming_to_the_tap(orders: Orders) -> None:
+    """
+    Have the janitor of this process do nothing: the tap trims when it has read, or entries would go unseen.
+    """
+
+    async def sweep(_: RedisJanitor) -> int:
+        return 0
+
+    if not (orders.control and CONTROLS[orders.control].trims):
+        RedisJanitor.sweep = sweep  # type: ignore[assignment, method-assign]
+
+
 def _note_alerts(orders: Orders) -> None:
+    """
+    Tell a file and not people, without the patience that people need; who leads a channel is gone sooner when he dies.
+    """
+    redis_alerts._LEAD_S = 1.0  # noqa: SLF001 shortened like all times of a run
+    alerting.policies = _in_a_hurry  # type: ignore[attr-defined]
+
     def channels(_: Settings) -> list[Any]:
         return [_Noted(orders.alerts)]
 
