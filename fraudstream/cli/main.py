@@ -8,7 +8,6 @@ import typer
 
 from fraudstream import __version__
 from fraudstream.cli import bench_changes as _bench_changes  # noqa: F401 its commands join those of bench
-from fraudstream.cli import bench_changes as _bench_changes  # noqa: F401 its commands join those of bench
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
 from fraudstream.cli.alerts import alerts_app
