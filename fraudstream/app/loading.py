@@ -36,7 +36,7 @@ def load_rulebook(settings: Settings) -> Rulebook:
         ConfigurationError: A file is missing or wrong; the text names every problem.
     """
     path = locate(settings.features_path)
-    return Rulebook(features=load_features(_text(path, "FRAUDSTREAM_FEATURES"), name=str(path)), policy=_policy(settings))
+    return Rulebook(features=load_features(_text(path, "FRAUDSTREAM_FEATURES"), name=str(path)), policy=load_policy(settings))
 
 
 def read_features(path: Path) -> FeatureSet:
@@ -53,7 +53,13 @@ def read_features(path: Path) -> FeatureSet:
         raise InvalidSettings(f"{path} cannot be read ({exc})") from None
 
 
-def _policy(settings: Settings) -> DecisionPolicy:
+def load_policy(settings: Settings) -> DecisionPolicy:
+    """
+    Load the policy, the built-in one when the settings name none.
+
+    Raises:
+        InvalidSettings: It cannot be read or used.
+    """
     if settings.policy_path is None:
         return DecisionPolicy()
     return parse_policy(_text(locate(settings.policy_path), "FRAUDSTREAM_POLICY").encode())

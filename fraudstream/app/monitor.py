@@ -4,8 +4,8 @@ The process that watches streams and groups for the others: when the workers of 
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import ExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import structlog
@@ -14,6 +14,8 @@ from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_overview import read_overview
 from fraudstream.app.connections import address
+from fraudstream.app.loading import load_policy
+from fraudstream.app.maturity import watch_maturity
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet.overview import GroupState, Overview, ServerState
 from fraudstream.settings import Settings
@@ -78,6 +80,8 @@ class Board:
             if self._most_entries and stream.stream.startswith(RAW):
                 yield metrics.stream_max_entries, (stream.stream,), self._most_entries
         undeliverable = overview.undeliverable
+        for channel, waiting in overview.alerts_waiting.items():
+            yield metrics.notification_queue_entries, (channel,), waiting
         yield metrics.alerts_undeliverable_entries, (undeliverable.stream,), undeliverable.entries
         yield metrics.dlq_entries, (letters.stream,), letters.entries
         yield metrics.dlq_oldest_entry_age_seconds, (letters.stream,), letters.oldest_age_s
@@ -106,11 +110,12 @@ async def run_monitor(
         ready: Called with the port of the page, None without one, after the first look.
 
     Raises:
-        ConfigurationError: The address of Redis or the port cannot be used.
+        ConfigurationError: The address of Redis, the port or the policy cannot be used.
     """
     metrics = Metrics(groups=(), producer=False, monitor=True)
     count_lines(metrics.logged)
     board = Board(metrics, most_entries=settings.lag_limit_entries)
+    flagged_from = load_policy(settings).challenge_from
     log = structlog.get_logger()
     with ExitStack() as stack:
         port = None
@@ -119,7 +124,10 @@ async def run_monitor(
             stack.callback(exporter.close)
             port = exporter.port
             log.info("metrics_served", port=port)
-        async with connected(address(settings), connections=2) as client:
+        async with (
+            connected(address(settings), connections=2) as client,
+            _beside(_maturity(settings, metrics, stop, flagged_from)),
+        ):
             told = False
             while not stop.is_set():
                 try:
@@ -131,6 +139,28 @@ async def run_monitor(
                     ready(port)
                     told = True
                 await _rest(stop, every_s)
+
+
+async def _maturity(settings: Settings, metrics: Metrics, stop: asyncio.Event, flagged_from: float) -> None:
+    """
+    Watch what became of decisions, where there is a database to ask.
+    """
+    if settings.postgres_url is not None:
+        await watch_maturity(settings.postgres_url, metrics, stop, flagged_from=flagged_from)
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """
+    Let something run until the end of the block.
+    """
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _rest(stop: asyncio.Event, pause_s: float) -> None:

@@ -310,7 +310,7 @@ class Metrics:
         )
         self.model_precision_ratio = new.gauge(
             "model_precision_ratio",
-            f"Share of frauds among decisions {known} and whose score reaches the mildest band; worry when it falls by a third.",
+            f"Share of frauds among decisions {known} and whose score reaches the mildest band; worry when it drops.",
             of_model,
         )
         self.model_recall_ratio = new.gauge(

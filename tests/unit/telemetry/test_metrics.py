@@ -58,6 +58,7 @@ def test_names_follow_the_conventions():
         "_unknown",
         "_state",
         "_psi",
+        "_decisions",
         "_clients",
         "_keys",
         "_ok",
