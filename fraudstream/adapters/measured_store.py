@@ -10,7 +10,10 @@ from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import DecisionStoreUnavailable
 from fraudstream.fleet.ports import DecisionStore, Recorded
 from fraudstream.telemetry.metrics import Metrics
+from fraudstream.telemetry.troubles import Troubles
 
+#: From here on a write is slow, in seconds: as long as the alert FraudstreamSinkSlow waits.
+SLOW_WRITE_S = 1.0
 _TABLES = ("approved_transactions", "fraud_transactions", "labels")
 
 
@@ -22,12 +25,16 @@ class MeasuredDecisionStore:
         store: Does the work.
         metrics: Those of the process.
         sink: ``timescaledb`` or ``postgres``, a label of the metrics.
+        troubles: Told of slow writes.
     """
 
-    def __init__(self, store: DecisionStore, metrics: Metrics, *, sink: str = "postgres") -> None:
+    def __init__(
+        self, store: DecisionStore, metrics: Metrics, *, sink: str = "postgres", troubles: Troubles | None = None
+    ) -> None:
         self._store = store
         self._metrics = metrics
         self._sink = sink
+        self._troubles = troubles
         metrics.know_sink(sink, _TABLES)
 
     async def record(self, decisions: Sequence[Decision]) -> Recorded:
@@ -60,7 +67,10 @@ class MeasuredDecisionStore:
         except DecisionStoreUnavailable:
             self._wrote("retried")
             raise
-        self._metrics.sink_write_duration_seconds.labels(self._sink).observe(time.perf_counter() - started)
+        took_s = time.perf_counter() - started
+        if took_s > SLOW_WRITE_S and self._troubles is not None:
+            self._troubles.note("writes", f"the database took {took_s:.1f} s for a batch")
+        self._metrics.sink_write_duration_seconds.labels(self._sink).observe(took_s)
         self._metrics.sink_last_commit_timestamp_seconds.labels(self._sink).set_to_current_time()
         self._wrote("failed" if recorded.refused else "committed")
         return recorded

@@ -95,6 +95,12 @@ class Keys(msgspec.Struct, frozen=True):
         """
         return self._key("heartbeat", group if STREAM_OF.get(group) == stream else f"{group}:{stream}")
 
+    def trouble(self, group: str, stream: str) -> str:
+        """
+        What the consumers of a group complain of lately.
+        """
+        return self.heartbeat(group, stream).replace("heartbeat:", "trouble:", 1)
+
     def retry(self, group: str, stream: str) -> str:
         """
         Entries that were given back and when they are due again.

@@ -2,6 +2,7 @@
 Everything that an overview holds, read from Redis in two round trips; and the pending entries of groups in one.
 """
 
+import asyncio
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from fraudstream.adapters.redis_scripts import UNREAD, Argument, Call, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.errors import UnsuitableServer
 from fraudstream.fleet.overview import GroupState, Overview, PendingEntry
+from fraudstream.telemetry.labels import NOTIFICATION_CHANNELS
 
 #: What the user that looks must be allowed, in the words of ACL SETUSER.
 RIGHTS = "~* +@read +@connection +info +time +evalsha +script|load"
@@ -57,7 +59,7 @@ async def read_overview(client: Redis, keys: Keys, *, letters: int = 200, allow_
         answer_ms = (time.perf_counter() - started) * 1000
         now_ms = int(now[0]) * 1000 + int(now[1]) // 1000
         found = {name: found_in(replies[at * 4 : at * 4 + 3]) for at, name in enumerate(names)}
-        groups = await _groups(client, keys, found, now_ms)
+        groups, waiting = await asyncio.gather(_groups(client, keys, found, now_ms), _waiting(client, keys, now_ms))
     newest = {name: replies[at * 4 + 3] for at, name in enumerate(names)}
     return Overview(
         at_ms=now_ms,
@@ -66,6 +68,7 @@ async def read_overview(client: Redis, keys: Keys, *, letters: int = 200, allow_
         ),
         streams=tuple(stream_state(keys.stream(name), one, now_ms) for name, one in found.items()),
         groups=groups,
+        alerts_waiting=waiting,
         dead_letters=letters_in(keys.stream(DLQ), _LETTERS[DLQ], found[DLQ], newest[DLQ], now_ms),
         undeliverable=letters_in(
             keys.stream(UNDELIVERABLE), _LETTERS[UNDELIVERABLE], found[UNDELIVERABLE], newest[UNDELIVERABLE], now_ms
@@ -144,7 +147,7 @@ async def _groups(client: Redis, keys: Keys, found: dict[str, Found], now_ms: in
     """
     there = [(name, group) for name, one in found.items() for group in one.groups]
     replies = await run(client, [command for name, group in there for command in _about(keys, name, group, found[name])])
-    told = {pair: replies[at * 5 : at * 5 + 5] for at, pair in enumerate(there)}
+    told = {pair: replies[at * 6 : at * 6 + 6] for at, pair in enumerate(there)}
     absent = [(name, group) for name, groups in GROUPS.items() for group in groups if group not in found[name].groups]
     states = {
         **{pair: absent_group(keys.stream(pair[0]), pair[1], found[pair[0]], now_ms) for pair in absent},
@@ -165,4 +168,15 @@ def _about(keys: Keys, name: str, group: str, found: Found) -> list[Call | Seque
         ("XINFO", "CONSUMERS", stream, group),
         ("ZRANGE", keys.heartbeat(group, stream), 0, -1, "WITHSCORES"),
         Call(UNREAD, (stream,), (found.groups[group]["last-delivered-id"], COUNTED)),
+        ("HGETALL", keys.trouble(group, stream)),
     ]
+
+
+async def _waiting(client: Redis, keys: Keys, now_ms: int) -> dict[str, int]:
+    """
+    Count what each channel is to be told of by now, or within a minute: what failed is put off by less.
+    """
+    channels = NOTIFICATION_CHANNELS
+    soon_ms = now_ms + 60_000
+    counts = await _run_lenient(plain(client), [("ZCOUNT", keys.alert_due(one), "-inf", soon_ms) for one in channels])
+    return {channel: int(count or 0) for channel, count in zip(channels, counts, strict=True)}

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from fraudstream.adapters.redis_intake import fields, group_lag
 from fraudstream.adapters.redis_keys import STREAM_OF
 from fraudstream.adapters.redis_stream import STEPPING_IN
+from fraudstream.adapters.redis_troubles import complaints_in
 from fraudstream.fleet.overview import Consumer, GroupState, Letters, PendingEntry, StreamState
 
 #: Most entries that are counted where the lag that Redis tells may be wrong.
@@ -51,7 +52,7 @@ def group_state(stream: str, group: str, found: Found, told: Sequence[Any], now_
     """
     Read what the second round trip told of one group: pending in sum and the oldest, consumers, heartbeats, what is unread.
     """
-    summary, oldest, infos, beats, (unread, first_unread) = told
+    summary, oldest, infos, beats, (unread, first_unread), complaints = told
     assert found.head is not None
     about, lives = found.groups[group], lives_in(beats)
     read_all = about["last-delivered-id"] == found.head["last-generated-id"]
@@ -70,6 +71,7 @@ def group_state(stream: str, group: str, found: Found, told: Sequence[Any], now_
         oldest_pending_age_s=_age_s(summary[1], now_ms) if summary[1] else 0.0,
         oldest_pending=pending_entry(stream, group, oldest[0], lives, now_ms) if oldest else None,
         consumers=_consumers(infos, owners, lives, now_ms),
+        complaints=complaints_in(complaints, now_ms),
     )
 
 

@@ -43,7 +43,8 @@ def judge(overview: Overview, limits: Limits) -> list[Finding]:
     """
     groups = [finding for group in overview.groups for finding in _group(group, limits)]
     letters = [_dead_letters(overview.dead_letters), _undeliverable(overview.undeliverable)]
-    return [*judge_server(overview.server, limits), *groups, *letters]
+    complaints = [finding for group in overview.groups for finding in _complaints(group)]
+    return [*judge_server(overview.server, limits), *groups, *complaints, *letters]
 
 
 def judge_change(before: Overview, after: Overview, limits: Limits) -> list[Finding]:
@@ -127,6 +128,44 @@ def _waiting(group: GroupState, limits: Limits) -> Iterator[Finding]:
     elif group.retrying_entries:
         says = f"{count_of(group.retrying_entries, 'entry')} failed and will be tried again: {_SUSPECTS[group.group]}"
         yield Finding(level=Level.WARN, about=about, says=says, command=f"fraudstream pending --group {group.group}")
+
+
+#: What is to be thought of a complaint: how bad it is, what it means, and what to type.
+_COMPLAINTS = {
+    "model": (Level.FAIL, "the model failed on {}: payments are decided without it", "fraudstream model rollback --reason …"),
+    "canary": (
+        Level.WARN,
+        "the canary failed on {}: the champion decided instead",
+        "fraudstream model canary --off --reason …",
+    ),
+    "rules": (Level.FAIL, "the rules failed on {}", "fraudstream rules rollback --reason …"),
+    "writes": (Level.WARN, "{} to the database took longer than a second", "fraudstream lag --group recorder --watch"),
+    "work": (Level.WARN, "work was put off for {}", "fraudstream doctor"),
+}
+_COUNTED = {"model": "transaction", "canary": "transaction", "rules": "row", "writes": "write", "work": "entry"}
+#: From how many tries in half a minute on a channel counts as away.
+_AWAY_TRIES = 3
+
+
+def _complaints(group: GroupState) -> Iterator[Finding]:
+    """
+    Judge what the workers of a group met lately, each kind once for all of them.
+    """
+    kinds = dict.fromkeys(one.about for one in group.complaints)
+    for kind in kinds:
+        told = [one for one in group.complaints if one.about == kind]
+        times = sum(one.times for one in told)
+        if kind in _COMPLAINTS:
+            level, words, command = _COMPLAINTS[kind]
+            says = words.format(count_of(times, _COUNTED[kind]))
+            about = kind if level is Level.FAIL else f"group {group.group}"
+        else:
+            level, about = Level.FAIL if times >= _AWAY_TRIES else Level.WARN, "alerts"
+            says, command = (
+                f"{count_of(times, 'try')} failed: people do not hear of fraud on {kind}",
+                "fraudstream doctor --slack",
+            )
+        yield Finding(level=level, about=about, says=f"{says}, within half a minute; {told[-1].says}", command=command)
 
 
 def _dead_letters(letters: Letters) -> Finding:

@@ -19,6 +19,9 @@ from fraudstream.telemetry.exporter import serve
 from fraudstream.telemetry.logging import count_lines
 from fraudstream.telemetry.metrics import Metrics
 
+#: Pause between two looks at what there is to complain of, in seconds; where there is nothing, nothing is written.
+COMPLAIN_EVERY_S = 2.0
+
 
 async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
     """
@@ -69,6 +72,7 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
     for task in tasks:
         task.add_done_callback(lambda _: ended.set())
     chores = [sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])]
+    chores.append(sweep_until(ended, crew.complain, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))
     if crew.rule_watch is not None:
         chores.append(sweep_until(ended, crew.rule_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
     if crew.model_watch is not None and crew.drift_watch is not None:

@@ -77,7 +77,7 @@ STREAMS = [
     ),
     Alert(
         "FraudstreamPendingTooOld", "warning", "worker", "1m",
-        f'max by (stream, group) (fraudstream_group_oldest_pending_age_seconds{{group!="alerter"}}) > @{limits.PENDING_S:g}s',
+        f'max by (stream, group) (fraudstream_group_oldest_pending_age_seconds) > @{limits.PENDING_S:g}s',
         "An entry of {{ $labels.stream }} has been in the hands of {{ $labels.group }} for {{ $value | humanizeDuration }}.",
         "What it needs is away (a database), its worker hangs, or it is poison and about to become a dead letter.", _WORKERS,
     ),
@@ -227,9 +227,10 @@ OUTSIDE = [
     ),
     Alert(
         "FraudstreamNotificationQueueOld", "warning", "alerter", "2m",
-        f'max(fraudstream_group_oldest_pending_age_seconds{{group="alerter"}}) > @{limits.ALERT_WAITS_S:g}s',
-        "An alert has waited {{ $value | humanizeDuration }} for its channel.",
-        "The channel is away or throttles us, or an alert storm is in progress.", _DELIVERY,
+        "max by (channel) (fraudstream_notification_queue_entries) > 0 unless on (channel) "
+        'sum by (channel) (rate(fraudstream_notifications_total{outcome="delivered"}[5m])) > 0',
+        "{{ $value }} alerts wait for {{ $labels.channel }}, and none was delivered for 5 minutes.",
+        "The channel is away or throttles us, or nobody serves it.", _DELIVERY,
     ),
     Alert(
         "FraudstreamAlertsUndeliverable", "warning", "alerter", "5m",
@@ -237,6 +238,19 @@ OUTSIDE = [
         "{{ $value }} alerts reached nobody.", "They stand in {{ $labels.stream }} until somebody has read them.", _DELIVERY,
     ),
 ]  # fmt: skip
+
+SECURITY = [
+    Alert(
+        "FraudstreamSlackSignatureFailures",
+        "warning",
+        "security",
+        "0s",
+        'sum(increase(fraudstream_slack_interactions_total{outcome=~"unsigned|replayed"}[10m])) > 5',
+        "{{ $value | humanize }} requests to the Slack endpoint were not signed by Slack.",
+        "Somebody probes the endpoint, or the signing secret was changed on one side only.",
+        _DELIVERY,
+    )
+]
 
 META = [
     Alert(
@@ -256,6 +270,7 @@ def groups() -> list[Group]:
         ("fraudstream.streams", STREAMS),
         ("fraudstream.decisions", DECISIONS),
         ("fraudstream.outside", OUTSIDE),
+        ("fraudstream.security", SECURITY),
         ("fraudstream.meta", META),
     ]
 

@@ -21,7 +21,6 @@ from fraudstream.dashboards.panels import (
 )
 
 _NOT_OK = 'outcome!="ok"'
-_ALERTER = 'group="alerter"'
 _IN_TIME = rise("notification_latency_seconds_bucket", 'le="30.0"')
 _DELIVERED = rise("notification_latency_seconds_count")
 _LOST = rise("notifications_total", 'outcome="undeliverable"')
@@ -39,11 +38,10 @@ DELIVERY = Board(
             stat("Undeliverable", "Alerts that a channel never took; they stand in alerts:undeliverable.", "short",
                  f"max({of('alerts_undeliverable_entries')})",
                  steps=[Step(1, "red", "FraudstreamAlertsUndeliverable")], width=6),
-            stat("Oldest waiting", "Age of the oldest alert that is not settled on every channel.", "s",
-                 f"max({of('group_oldest_pending_age_seconds', _ALERTER)})",
-                 steps=[Step(limits.ALERT_WAITS_S, "red", "FraudstreamNotificationQueueOld")], width=6),
-            stat("Alerts waiting", "Alerts read and not settled on every channel.", "short",
-                 f"max({of('group_pending_entries', _ALERTER)})", base="text", width=6),
+            stat("Alerts waiting", "Alerts that a channel is to be told of within a minute, over all channels.", "short",
+                 f"sum({largest('channel', 'notification_queue_entries')})", base="text", width=6),
+            stat("Storm", "1 while some channel folds its alerts into digests.", "short",
+                 f"max({of('alert_storm')})", base="text", width=6),
             Panel("Notifications by end", "One per alert and channel.", "eps",
                   quiet([(by("channel, outcome", rate("notifications_total")), "{{channel}} {{outcome}}")])),
             Panel("Time to notify p95", "From the decision to the acceptance by the channel.", "s",
@@ -53,10 +51,17 @@ DELIVERY = Board(
                   [((f"sum by (channel) ({rate('notification_attempts_total', _NOT_OK)}) / "
                     f"sum by (channel) ({rate('notification_attempts_total')})"), "{{channel}}")],
                   steps=[Step(limits.TRIES, "red", "FraudstreamNotificationTriesFailing")]),
-            Panel("Alerts raised", "By severity, before anything is folded.", "eps",
-                  [(by("severity", rate("alerts_raised_total")), "{{severity}}")], width=12),
+            Panel("Raised, and groups opened", "Alerts by severity before anything is folded, and the groups that people are told of.",
+                  "eps", [(by("severity", rate("alerts_raised_total")), "raised {{severity}}"),
+                          (f"sum({rate('alert_groups_total')})", "groups")]),
+            Panel("Waiting, by channel", "Alerts due within a minute. They stay while the channel is away.", "short",
+                  [(largest("channel", "notification_queue_entries"), "{{channel}}")]),
             Panel("Throttled", "Answers that told us to come later.", "eps",
-                  quiet([(by("channel", rate("notification_attempts_total", 'outcome="throttled"')), "{{channel}}")]), width=12),
+                  quiet([(by("channel", rate("notification_attempts_total", 'outcome="throttled"')), "{{channel}}")])),
+        ]),
+        ("What people did", [
+            Panel("Slack buttons", "Presses by action and what became of them; unsigned ones are not Slack's.", "eps",
+                  quiet([(by("action, outcome", rate("slack_interactions_total")), "{{action}} {{outcome}}")]), width=24, height=6),
         ]),
         ("Dead letters", [
             Panel("Dead-lettered, by reason", "Per second.", "eps",

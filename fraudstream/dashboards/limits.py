@@ -12,8 +12,8 @@ PAGE_FAST, PAGE_SLOW, TICKET_FAST, TICKET_SLOW = 14.4, 6.0, 3.0, 1.0
 UNREAD_S, PENDING_S = 30.0, 120.0
 #: Unread entries below which growing is no news.
 GROWING_ENTRIES = 1000
-#: Age in seconds of a loop's last turn, of the last commit, and of the oldest alert that waits for its channel.
-STUCK_S, STALE_S, ALERT_WAITS_S = 30.0, 120.0, 60.0
+#: Age in seconds of a loop's last turn, and of the last commit.
+STUCK_S, STALE_S = 30.0, 120.0
 #: Share of maxmemory that is worth a look, and the one above which producers are refused.
 MEMORY_HIGH, MEMORY_FULL = 0.7, 0.8
 #: Share of a stream's admission limit.

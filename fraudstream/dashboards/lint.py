@@ -146,7 +146,7 @@ def _panel(panel: Mapping[str, Any], board: Board) -> Iterator[tuple[str, str]]:
     if panel["fieldConfig"]["defaults"].get("unit") not in units():
         yield "panel-units-rule", f"has no unit that Grafana knows: {panel['fieldConfig']['defaults'].get('unit')}"
     if panel["datasource"]["uid"] != "${datasource}" or any(
-        t["datasource"]["uid"] != "${datasource}" for t in panel["targets"]
+        t["datasource"]["uid"] != "${datasource}" for t in panel.get("targets") or ()
     ):
         yield "panel-datasource-rule", "asks a data source that the viewer did not choose"
     if not panel.get("targets"):

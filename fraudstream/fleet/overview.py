@@ -23,6 +23,17 @@ class Consumer(msgspec.Struct, frozen=True, kw_only=True):
     stepping_in: bool = False
 
 
+class Complaint(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a consumer met ``times`` within half a minute: ``about`` says what with, ``says`` what it was, in its words.
+    """
+
+    consumer: str
+    about: str
+    says: str
+    times: int
+
+
 class PendingEntry(msgspec.Struct, frozen=True, kw_only=True):
     """
     One entry that was read and not acknowledged; ``age_s`` counts from when it was added to the stream.
@@ -60,6 +71,7 @@ class GroupState(msgspec.Struct, frozen=True, kw_only=True):
     oldest_pending_age_s: float = 0.0
     oldest_pending: PendingEntry | None = None
     consumers: tuple[Consumer, ...] = ()
+    complaints: tuple[Complaint, ...] = ()
 
     @property
     def workers(self) -> tuple[Consumer, ...]:
@@ -141,6 +153,8 @@ class ServerState(msgspec.Struct, frozen=True, kw_only=True):
 class Overview(msgspec.Struct, frozen=True, kw_only=True):
     """
     Everything at once, at ``at_ms`` by the clock of the server.
+
+    ``alerts_waiting`` counts, by channel, the alerts that are due within the next minute.
     """
 
     at_ms: int
@@ -149,3 +163,4 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
     groups: tuple[GroupState, ...]
     dead_letters: Letters
     undeliverable: Letters
+    alerts_waiting: Mapping[str, int] = {}
