@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test bench lint train clean constraints env-example
+.PHONY: help install demo test bench chaos lint train clean constraints env-example
 
 help: ## show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -31,6 +31,9 @@ test: $(STAMP) ## run every test
 
 bench: $(STAMP) ## measure throughput and latency end to end on this machine
 	@$(BIN)/fraudstream bench $(ARGS)
+
+chaos: $(STAMP) ## break a fleet in every way we know, and keep exact books
+	@$(BIN)/fraudstream chaos $(ARGS)
 
 lint: $(STAMP) ## check style and types
 	$(BIN)/ruff check
