@@ -11,7 +11,7 @@ import asyncpg
 
 from fraudstream.adapters.postgres_errors import RowsRefused, part_from, translated
 from fraudstream.adapters.postgres_queries import QUERIES
-from fraudstream.adapters.postgres_rows import INCOMING_COLUMNS, decision_of, row_of
+from fraudstream.adapters.postgres_rows import COLUMNS, SHADOW_COLUMNS, decision_of, row_of, shadow_rows_of
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import DecisionStoreUnavailable, InvalidSettings, UnsuitableServer
 from fraudstream.fleet import crash
@@ -157,14 +157,17 @@ class PostgresDecisionStore:
         return {}
 
     async def _put_decisions(self, decisions: dict[str, Decision]) -> set[str]:
+        """
+        Enter ids into the ledger and copy the rows of the new ones straight to where they belong, in one transaction.
+        """
+        everyone = decisions.values()
+        columns = list(decisions), [one.outcome.value for one in everyone], [one.decided_at for one in everyone]
         with translated():
-            rows = [row_of(decision) for decision in decisions.values()]
             async with self._connection() as connection, connection.transaction():
-                await connection.execute(QUERIES["make_incoming"])
-                await connection.copy_records_to_table("incoming_decisions", records=rows, columns=INCOMING_COLUMNS)
-                fresh = await connection.fetch(QUERIES["record_incoming"])
+                fresh = {row["transaction_id"] for row in await connection.fetch(QUERIES["enter_ledger"], *columns)}
+                await _copy_rows(connection, [one for key, one in decisions.items() if key in fresh])
                 crash.here("inserted")
-        return {row["transaction_id"] for row in fresh}
+        return fresh
 
     async def _put_labels(self, labels: dict[str, Label]) -> set[str]:
         columns = [[getattr(each, name) for each in labels.values()] for name in Label.__struct_fields__]
@@ -172,6 +175,17 @@ class PostgresDecisionStore:
             async with self._connection() as connection, connection.transaction():
                 fresh = await connection.fetch(QUERIES["record_labels"], *columns)
         return {row["label_id"] for row in fresh}
+
+
+async def _copy_rows(connection: asyncpg.Connection, decisions: Sequence[Decision]) -> None:
+    tables: dict[str, tuple[list[tuple[object, ...]], tuple[str, ...]]] = {
+        "approved_transactions": ([row_of(one) for one in decisions if not one.flagged], COLUMNS),
+        "fraud_transactions": ([row_of(one) for one in decisions if one.flagged], COLUMNS),
+        "rule_shadow_hits": ([row for one in decisions if one.shadow_hits for row in shadow_rows_of(one)], SHADOW_COLUMNS),
+    }
+    for table, (rows, names) in tables.items():
+        if rows:
+            await connection.copy_records_to_table(table, records=rows, columns=names)
 
 
 def _first_of_each(pairs: Iterable[tuple[str, _Item]]) -> dict[str, _Item]:

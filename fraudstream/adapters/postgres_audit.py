@@ -11,7 +11,7 @@ import msgspec
 
 from fraudstream.adapters.postgres import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S
 from fraudstream.adapters.postgres_errors import part_from, translated
-from fraudstream.adapters.postgres_rows import COLUMNS, INCOMING_COLUMNS, row_of
+from fraudstream.adapters.postgres_rows import COLUMNS, row_of
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.errors import DecisionStoreUnavailable, InvalidSettings
 
@@ -104,7 +104,7 @@ class PostgresAudit:
         """
         places = ", ".join(f"${n}" for n in range(1, len(COLUMNS) + 3))
         sql = _SUPERSEDE.format(columns=", ".join(COLUMNS), places=places)
-        row = row_of(decision)[: len(INCOMING_COLUMNS) - 1]
+        row = row_of(decision)
         with translated():
             async with self._connection.transaction():
                 await self._connection.execute(sql, *row, entry.actor, cause)

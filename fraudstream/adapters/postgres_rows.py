@@ -52,8 +52,8 @@ COLUMNS = (
     "received_at",
     "decided_at",
 )
-#: Columns of the place that COPY fills: shadow hits go to a table of their own from there.
-INCOMING_COLUMNS = (*COLUMNS, "shadow_hits")
+#: Columns of ``rule_shadow_hits``, in the order of ``shadow_rows_of``.
+SHADOW_COLUMNS = ("transaction_id", "rule_id", "rule_set", "hit", "decided_at")
 
 _encoder = msgspec.json.Encoder()
 _any_decoder: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
@@ -66,7 +66,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 def row_of(decision: Decision) -> tuple[object, ...]:
     """
-    Return the values of ``INCOMING_COLUMNS``; an empty collection is a NULL.
+    Return the values of ``COLUMNS``; an empty collection is a NULL.
     """
     paid = decision.transaction
     return (
@@ -107,8 +107,23 @@ def row_of(decision: Decision) -> tuple[object, ...]:
         decision.model,
         decision.received_at,
         decision.decided_at,
-        _json(decision.shadow_hits),
     )
+
+
+def shadow_rows_of(decision: Decision) -> list[tuple[object, ...]]:
+    """
+    Return what rules in shadow would have done, as rows of a table of their own.
+    """
+    return [
+        (
+            decision.transaction.transaction_id,
+            hit.rule_id,
+            decision.rule_set,
+            _encoder.encode(hit).decode(),
+            decision.decided_at,
+        )
+        for hit in decision.shadow_hits
+    ]
 
 
 def _json(value: object) -> str | None:

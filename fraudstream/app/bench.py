@@ -145,6 +145,13 @@ def _of_family(pid: int, *, alone: bool) -> tuple[float, float]:
     return sum(map(_cpu_s, family)), sum(map(_rss_mb, family))
 
 
+def cpu_s(pid: int) -> float:
+    """
+    Return the CPU seconds that a process and its descendants have used so far.
+    """
+    return sum(map(_cpu_s, [pid, *_descendants(pid)]))
+
+
 def _stat(pid: int) -> list[str]:
     """
     Return the fields of /proc/<pid>/stat after the name, or none when the process has gone.

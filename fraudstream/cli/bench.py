@@ -162,6 +162,29 @@ def bench_swap_command(
         raise typer.Exit(BAD_NEWS)
 
 
+@bench_app.command("recorder")
+@exits
+def bench_recorder_command(
+    rows: Annotated[int, typer.Option(help="Decisions of the backlog.", min=1)] = 200_000,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """
+    Measure one recorder process on servers of our own: a backlog of decisions becomes committed rows, decoding included.
+
+    Example: fraudstream bench recorder --rows 200000 --json
+    """
+    import msgspec
+
+    from fraudstream.app.bench_recorder import bench_recorder
+    from fraudstream.cli.screen import table
+
+    found = msgspec.to_builtins(asyncio.run(bench_recorder(rows=rows, inherited=inherited())))
+    if as_json:
+        print_json("fraudstream.bench_recorder/1", {**found, "commit": commit()})
+    else:
+        typer.echo(table(("figure", "value"), [(name, str(value)) for name, value in found.items()]))
+
+
 def commit() -> str:
     """
     Return the commit of the checkout, empty outside of one.

@@ -33,7 +33,7 @@ class Fallback(StrEnum):
     FEATURE_SET = "feature_set"
 
 
-class RuleHit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RuleHit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     One rule that fired.
 
@@ -50,7 +50,7 @@ class RuleHit(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tags: tuple[str, ...] = ()
 
 
-class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     One plain reason for a decision.
 

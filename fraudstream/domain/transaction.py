@@ -16,7 +16,7 @@ ENTITY_FIELDS: dict[str, str] = {
 }
 
 
-class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """
     A normalised transaction: every value checked, every absence a None.
 

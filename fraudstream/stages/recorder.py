@@ -2,9 +2,9 @@
 Group ``recorder``: decisions become rows, or dead letters that say why not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -27,16 +27,6 @@ _OURS = frozenset(
 MAX_AT_ONCE = 4_000
 
 
-class _Part(NamedTuple):
-    """
-    One decision of an entry: the field that held it, and what it held.
-    """
-
-    delivery: Delivery
-    name: bytes
-    decision: Decision
-
-
 class Recorder:
     """
     A ``Stage``. An entry is done once every decision in it is stored, known, or has a letter.
@@ -52,15 +42,16 @@ class Recorder:
         """
         Record every decision of a batch.
         """
-        parts, letters = _decode(batch)
+        letters: list[Letter] = []
         refused: dict[str, str] = {}
-        rest = iter(parts)
-        while some := list(islice(rest, MAX_AT_ONCE)):
+        decisions = _decoded(batch, letters)
+        while some := list(islice(decisions, MAX_AT_ONCE)):
             crash.here("recording")
-            recorded = await self._store.record([part.decision for part in some])
+            recorded = await self._store.record(some)
             crash.here("recorded")
             refused.update(recorded.refused)
-        letters += [_refusal(part, refused) for part in parts if part.decision.transaction.transaction_id in refused]
+        if refused:
+            letters += _refusals(batch, letters, refused)
         return Handled(done=[delivery.entry_id for delivery in batch], letters=letters)
 
     async def give_up(self, delivery: Delivery, error: str) -> Handled:
@@ -71,9 +62,10 @@ class Recorder:
         return Handled(done=[delivery.entry_id], letters=letters or [letter_for(delivery, "max_retries", error)])
 
 
-def _decode(batch: Sequence[Delivery]) -> tuple[list[_Part], list[Letter]]:
-    parts: list[_Part] = []
-    letters: list[Letter] = []
+def _decoded(batch: Sequence[Delivery], letters: list[Letter]) -> Iterator[Decision]:
+    """
+    Yield the decisions of a batch as they are asked for; of what is none a letter is added to ``letters``.
+    """
     for delivery in batch:
         for name, body in (delivery.fields or {}).items():
             try:
@@ -85,8 +77,7 @@ def _decode(batch: Sequence[Delivery]) -> tuple[list[_Part], list[Letter]]:
             if problem := _problem(name, decision):
                 letters.append(_letter(delivery, name, "schema_invalid", problem))
             else:
-                parts.append(_Part(delivery, name, decision))
-    return parts, letters
+                yield decision
 
 
 def _problem(name: bytes, decision: Decision) -> str:
@@ -97,13 +88,23 @@ def _problem(name: bytes, decision: Decision) -> str:
         return f"the decision's schema is not {DECISION_SCHEMA}; a newer worker wrote it"
     if decision.transaction.transaction_id.encode() != name:
         return "the field's name is not the decision's transaction id"
-    if any(at.tzinfo is None for at in (decision.occurred_at, decision.received_at, decision.decided_at)):
+    if decision.occurred_at.tzinfo is None or decision.received_at.tzinfo is None or decision.decided_at.tzinfo is None:
         return "a time of the decision has no offset from UTC"
     return ""
 
 
-def _refusal(part: _Part, refused: dict[str, str]) -> Letter:
-    return _letter(part.delivery, part.name, "sink_rejected", refused[part.decision.transaction.transaction_id])
+def _refusals(batch: Sequence[Delivery], letters: Sequence[Letter], refused: dict[str, str]) -> list[Letter]:
+    """
+    Write a letter for each decision that the store will never take, wherever it stands, once.
+    """
+    told = {(letter.entry_id, name) for letter in letters for name in letter.fields}
+    names = {transaction_id.encode(): error for transaction_id, error in refused.items()}
+    return [
+        _letter(delivery, name, "sink_rejected", error)
+        for delivery in batch
+        for name, error in names.items()
+        if name in (delivery.fields or {}) and (delivery.entry_id, name) not in told
+    ]
 
 
 def _letter(delivery: Delivery, name: bytes, reason: str, error: str) -> Letter:

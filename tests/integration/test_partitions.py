@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import asyncpg
+import msgspec
 import pytest
 
 from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.postgres_migrations import migrate, migrations_folder
 from fraudstream.adapters.postgres_partitions import KEPT, maintain
-from fraudstream.adapters.postgres_rows import COLUMNS, INCOMING_COLUMNS, row_of
+from fraudstream.adapters.postgres_rows import COLUMNS, row_of
 from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.errors import DecisionStoreUnavailable
@@ -48,11 +49,15 @@ TABLES = [kept.table for kept in KEPT]
 SHADOW = (RuleHit(rule_id="quiet", action=Action.BLOCK),)
 
 
+def shadow(decision: Decision) -> str | None:
+    return msgspec.json.encode(decision.shadow_hits).decode() if decision.shadow_hits else None
+
+
 async def record_as_before(connection: asyncpg.Connection, decisions: Sequence[Decision]) -> None:
     async with connection.transaction():
         await connection.execute(MAKE_INCOMING)
         await connection.copy_records_to_table(
-            "incoming_decisions", records=[row_of(one) for one in decisions], columns=INCOMING_COLUMNS
+            "incoming_decisions", records=[(*row_of(one), shadow(one)) for one in decisions], columns=(*COLUMNS, "shadow_hits")
         )
         await connection.fetch(RECORD_INCOMING)
 

@@ -7,7 +7,7 @@ import pytest
 
 from fraudstream.adapters.postgres_migrations import migrate, migrations_folder
 from fraudstream.adapters.postgres_queries import QUERIES
-from fraudstream.adapters.postgres_rows import COLUMNS, INCOMING_COLUMNS, row_of
+from fraudstream.adapters.postgres_rows import COLUMNS, row_of
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import ConfigurationError, DecisionStoreUnavailable
 from fraudstream.domain.transaction import Transaction
@@ -71,7 +71,7 @@ async def test_the_columns_of_labels_hold_the_fields_of_a_label(database: str) -
 
 
 def test_a_row_has_a_value_for_each_column() -> None:
-    assert len(row_of(a_decision())) == len(INCOMING_COLUMNS)
+    assert len(row_of(a_decision())) == len(COLUMNS)
 
 
 async def test_the_second_call_changes_nothing(empty_database: str) -> None:

@@ -81,7 +81,7 @@ async def insert(connection: asyncpg.Connection, decisions: Sequence[Decision]) 
     places = ", ".join(f"${n}" for n in range(1, len(COLUMNS) + 1))
     for one in decisions:
         table = "fraud_transactions" if one.flagged else "approved_transactions"
-        await connection.execute(f"INSERT INTO {table} ({', '.join(COLUMNS)}) VALUES ({places})", *row_of(one)[: len(COLUMNS)])
+        await connection.execute(f"INSERT INTO {table} ({', '.join(COLUMNS)}) VALUES ({places})", *row_of(one))
         paid = one.transaction.transaction_id
         await connection.execute("INSERT INTO transaction_ledger VALUES ($1, $2, $3)", paid, one.outcome, one.decided_at)
         for hit in one.shadow_hits:
