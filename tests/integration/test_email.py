@@ -1,5 +1,7 @@
+import re
 from collections.abc import AsyncIterator
 from email.utils import parsedate_to_datetime
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +10,9 @@ import pytest_asyncio
 
 from fraudstream.adapters.email import EmailAlertChannel, SmtpTls
 from fraudstream.adapters.email_message import email_message
-from fraudstream.domain.alert import Alert
+from fraudstream.domain.alert import Notice
 from fraudstream.domain.errors import AlertFailed
-from tests.support.alerts import an_alert
+from tests.support.alerts import a_digest, a_notice
 from tests.support.smtp import Certificate, Mailbox, self_signed, smtp_server
 
 
@@ -37,12 +39,12 @@ def _channel(mailbox: Mailbox, ca_file: Path | None, **changes: Any) -> EmailAle
 
 async def _failure(channel: EmailAlertChannel) -> AlertFailed:
     with pytest.raises(AlertFailed) as caught:
-        await channel.send(an_alert())
+        await channel.post(a_notice())
     return caught.value
 
 
 async def test_an_alert_arrives_over_tls_at_every_recipient(mailbox: Mailbox, certificate: Certificate) -> None:
-    await _channel(mailbox, certificate.certificate).send(an_alert())
+    await _channel(mailbox, certificate.certificate).post(a_notice())
 
     (mail,) = mailbox.mails
     assert mail["Subject"] == "[CRITICAL] Blocked: card testing at ACME GmbH"
@@ -55,8 +57,8 @@ async def test_an_alert_arrives_over_tls_at_every_recipient(mailbox: Mailbox, ce
 async def test_a_second_mail_of_the_same_alert_has_the_same_message_id(mailbox: Mailbox, certificate: Certificate) -> None:
     channel = _channel(mailbox, certificate.certificate)
 
-    await channel.send(an_alert())
-    await channel.send(an_alert())
+    await channel.post(a_notice())
+    await channel.post(a_notice())
 
     assert [mail["Message-ID"] for mail in mailbox.mails] == ["<al_0123456789abcdef@bank.example>"] * 2
     assert mailbox.mails[0]["Date"] == mailbox.mails[1]["Date"]
@@ -80,7 +82,7 @@ async def test_a_certificate_that_nobody_vouches_for_is_not_spoken_to(mailbox: M
 
 async def test_a_relay_on_this_machine_may_be_used_in_the_clear() -> None:
     async with smtp_server() as plain:
-        await _channel(plain, None, tls=SmtpTls.NONE).send(an_alert())
+        await _channel(plain, None, tls=SmtpTls.NONE).post(a_notice())
 
         assert plain.over_tls == [False]
 
@@ -133,7 +135,7 @@ async def test_when_all_recipients_are_refused_one_deferral_is_reason_enough_to_
 async def test_one_refused_recipient_does_not_send_the_others_a_second_mail(mailbox: Mailbox, certificate: Certificate) -> None:
     mailbox.recipients = {"lead@bank.example": "550 unknown"}
 
-    await _channel(mailbox, certificate.certificate).send(an_alert())
+    await _channel(mailbox, certificate.certificate).post(a_notice())
 
     assert mailbox.envelopes[0].rcpt_tos == ["oncall@bank.example"]
 
@@ -141,7 +143,7 @@ async def test_one_refused_recipient_does_not_send_the_others_a_second_mail(mail
 async def test_a_line_cut_after_acceptance_is_no_failure(mailbox: Mailbox, certificate: Certificate) -> None:
     mailbox.answer = "accept and vanish"
 
-    await _channel(mailbox, certificate.certificate).send(an_alert())
+    await _channel(mailbox, certificate.certificate).post(a_notice())
 
     assert len(mailbox.mails) == 1
 
@@ -152,7 +154,7 @@ async def test_a_login_is_used_and_a_refused_one_is_permanent(certificate: Certi
         channel = _channel(mailbox, certificate.certificate, username="fraudstream", password=password)
 
         if sent:
-            await channel.send(an_alert())
+            await channel.post(a_notice())
         else:
             failure = await _failure(channel)
             assert failure.permanent
@@ -164,26 +166,26 @@ async def test_a_login_is_used_and_a_refused_one_is_permanent(certificate: Certi
 @pytest.mark.parametrize(
     "alert",
     [
-        an_alert(),
-        an_alert(title="Blocked: Ünïcödé at 株式会社", merchant="株式会社", why=("“zitiert”",)),
-        an_alert(title="Blocked: " + "very " * 25 + "long", card="", why=(), rule_ids=()),
+        a_notice(),
+        a_notice(title="Blocked: Ünïcödé at 株式会社", merchant="株式会社", why=("“zitiert”",)),
+        a_notice(title="Blocked: " + "very " * 25 + "long", card="", why=(), rule_ids=()),
     ],
     ids=["plain", "unicode", "long"],
 )
-async def test_text_and_html_carry_the_same_facts(mailbox: Mailbox, certificate: Certificate, alert: Alert) -> None:
-    await _channel(mailbox, certificate.certificate).send(alert)
+async def test_text_and_html_carry_the_same_facts(mailbox: Mailbox, certificate: Certificate, alert: Notice) -> None:
+    await _channel(mailbox, certificate.certificate).post(alert)
 
     (mail,) = mailbox.mails
     assert mail["Subject"] == f"[CRITICAL] {alert.title}"
     text, html = (part.get_content() for part in mail.iter_parts())
-    for fact in (alert.title, *alert.why, *(value for _, value in alert.facts)):
+    for fact in (alert.title, *alert.alert.why, *(value for _, value in alert.alert.facts)):
         assert fact in text
         assert fact in html
-    assert parsedate_to_datetime(mail["Date"]) == alert.decided_at
+    assert parsedate_to_datetime(mail["Date"]) == alert.alert.decided_at
 
 
 def test_outside_words_are_no_markup_in_a_mail() -> None:
-    alert = an_alert(title="<script>x</script>", merchant="<img src=x onerror=y>", why=("<b>",), degraded="<i>")
+    alert = a_notice(title="<script>x</script>", merchant="<img src=x onerror=y>", why=("<b>",), degraded="<i>")
 
     mail = email_message(alert, sender="a@bank.example", recipients=["b@bank.example"])
 
@@ -195,9 +197,35 @@ def test_outside_words_are_no_markup_in_a_mail() -> None:
 
 
 def test_no_link_of_a_mail_acts_on_being_opened() -> None:
-    mail = email_message(an_alert(), sender="a@bank.example", recipients=["b@bank.example"])
+    links = {"case_url": "https://cases.example/al_1?a=1&b=2", "runbook_url": "https://runbook.example/"}
+    mail = email_message(a_notice(buttons=True, **links), sender="a@bank.example", recipients=["b@bank.example"])
 
     body = mail.get_body(("html",))
     assert body is not None
-    assert "href" not in body.get_content()
+    assert re.findall(r'href="([^"]*)"', body.get_content()) == [escape(link) for link in links.values()]
     assert "src=" not in body.get_content()
+
+
+def test_a_mail_that_tells_a_group_anew_follows_the_first_one() -> None:
+    first = email_message(a_notice(), sender="a@bank.example", recipients=["b@bank.example"])
+
+    second = email_message(a_notice(transactions=37, told=1), sender="a@bank.example", recipients=["b@bank.example"])
+
+    assert second["In-Reply-To"] == second["References"] == first["Message-ID"]
+    assert second["Message-ID"] != first["Message-ID"]
+    assert second["Subject"] == f"{first['Subject']} (37 payments)"
+
+
+def test_a_digest_is_a_table_of_what_and_where() -> None:
+    mail = email_message(a_digest(snoozes=("many cards for one card",)), sender="a@bank.example", recipients=["b@bank.example"])
+
+    for part in mail.iter_parts():
+        text = part.get_content()
+        for fact in (
+            "1,807 payments in 412 alerts",
+            "241,080.50 EUR",
+            "Kind: card testing",
+            "Merchant: ACME GmbH",
+            "Snoozed now",
+        ):
+            assert fact in text

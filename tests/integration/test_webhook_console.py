@@ -19,12 +19,12 @@ from fraudstream.adapters.webhook import (
     TIMESTAMP_HEADER,
     TOLERANCE_S,
     WebhookAlertChannel,
-    alert_body,
     is_signed,
+    message_body,
     sign,
 )
 from fraudstream.domain.errors import AlertFailed
-from tests.support.alerts import an_alert
+from tests.support.alerts import a_digest, a_notice
 
 SECRET = "shared-secret"
 NOW_S = 1_768_478_400.0
@@ -61,7 +61,7 @@ async def _receiving() -> AsyncIterator[tuple[Receiver, WebhookAlertChannel]]:
 
 async def test_a_receiver_can_check_what_it_got() -> None:
     async with _receiving() as (receiver, channel):
-        await channel.send(an_alert())
+        await channel.post(a_notice())
 
     (body,), (headers,) = receiver.bodies, receiver.headers
     assert is_signed(
@@ -72,6 +72,20 @@ async def test_a_receiver_can_check_what_it_got() -> None:
     assert document["schema"] == "fraudstream.alert/1"
     assert document["alert"]["card"] == "•••• 4242"
     assert document["alert"]["outcome"] == "block"
+    assert (document["group"]["transactions"], document["group"]["told"]) == (1, 0)
+
+
+async def test_a_receiver_is_told_anew_under_the_same_id_and_gets_a_digest_as_one() -> None:
+    async with _receiving() as (receiver, channel):
+        place = await channel.post(a_notice())
+        await channel.update(a_notice(transactions=2, told=1, transaction_ids=("txn_43",)), place)
+        await channel.post(a_digest())
+
+    assert [headers[ALERT_ID_HEADER] for headers in receiver.headers] == [*["al_0123456789abcdef"] * 2, "dg_0123456789abcdef"]
+    _, second, third = map(json.loads, receiver.bodies)
+    assert second["group"]["transaction_ids"] == ["txn_43"]
+    assert third["schema"] == "fraudstream.alert_digest/1"
+    assert third["digest"]["transactions"] == 1_807
 
 
 @pytest.mark.parametrize(
@@ -93,7 +107,7 @@ def test_a_request_that_was_not_signed_so_is_refused(timestamp: str, signature: 
 
 
 def test_a_good_signature_is_taken() -> None:
-    body = alert_body(an_alert())
+    body = message_body(a_notice())
 
     assert is_signed(SECRET, timestamp="1768478400", signature=sign(SECRET, 1768478400, body), body=body, now_s=NOW_S)
 
@@ -107,7 +121,7 @@ async def test_the_status_decides_whether_to_try_again(status: int, permanent: b
         receiver.answer = lambda _: web.Response(status=status, headers={"Retry-After": "2.5", "Location": "/elsewhere"})
 
         with pytest.raises(AlertFailed) as caught:
-            await channel.send(an_alert())
+            await channel.post(a_notice())
 
     assert caught.value.permanent is permanent
     assert caught.value.retry_after_s == (None if permanent else 2.5)
@@ -120,7 +134,7 @@ async def test_retry_after_may_be_a_date_by_the_clock_of_the_server() -> None:
         receiver.answer = lambda _: web.Response(status=503, headers=dates)
 
         with pytest.raises(AlertFailed) as caught:
-            await channel.send(an_alert())
+            await channel.post(a_notice())
 
     assert caught.value.retry_after_s == 30.0
 
@@ -136,7 +150,7 @@ async def test_a_receiver_that_hangs_up_is_transient_and_its_url_is_told_to_nobo
         receiver.answer = hang_up
 
         with pytest.raises(AlertFailed) as caught:
-            await channel.send(an_alert())
+            await channel.post(a_notice())
 
     assert not caught.value.permanent
     assert "hidden" not in caught.value.detail
@@ -146,7 +160,7 @@ async def test_a_pipe_gets_one_readable_line_per_alert() -> None:
     stream = io.StringIO()
     channel = ConsoleAlertChannel(stream)
 
-    await asyncio.gather(*(channel.send(an_alert(transaction_id=f"txn_{n}")) for n in range(3)))
+    await asyncio.gather(*(channel.post(a_notice(transaction_id=f"txn_{n}")) for n in range(3)))
 
     lines = stream.getvalue().splitlines()
     assert len(lines) == 3
@@ -162,12 +176,12 @@ async def test_a_terminal_gets_a_panel_with_the_same_facts() -> None:
             return True
 
     terminal = Terminal()
-    alert = an_alert(degraded="degraded: decided without the model", merchant="[bold]ACME[/bold] :skull:")
+    alert = a_notice(degraded="degraded: decided without the model", merchant="[bold]ACME[/bold] :skull:")
 
-    await ConsoleAlertChannel(terminal, width=120).send(alert)
+    await ConsoleAlertChannel(terminal, width=120).post(alert)
 
     text = terminal.getvalue()
-    for fact in (alert.title, alert.degraded, *alert.why, *(value for _, value in alert.facts)):
+    for fact in (alert.title, alert.alert.degraded, *alert.alert.why, *(value for _, value in alert.alert.facts)):
         assert fact in text
 
 
@@ -175,7 +189,7 @@ async def test_a_stream_that_knows_only_ascii_still_gets_its_line() -> None:
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="ascii")
 
-    await ConsoleAlertChannel(stream).send(an_alert())
+    await ConsoleAlertChannel(stream).post(a_notice())
 
     assert b"card ???? 4242" in raw.getvalue()
 
@@ -186,7 +200,7 @@ async def test_a_reader_that_went_away_is_a_permanent_failure() -> None:
     stream = os.fdopen(writing, "w", encoding="utf-8")
 
     with pytest.raises(AlertFailed) as caught:
-        await ConsoleAlertChannel(stream).send(an_alert())
+        await ConsoleAlertChannel(stream).post(a_notice())
 
     assert caught.value.permanent
     with pytest.raises(BrokenPipeError):
@@ -197,7 +211,7 @@ def test_the_check_in_the_manual_takes_what_we_sign_and_refuses_the_rest() -> No
     manual = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
     exec(manual.split("```python\n")[1].split("```")[0], names)
-    body, now_s = alert_body(an_alert()), int(time.time())
+    body, now_s = message_body(a_notice()), int(time.time())
 
     verify = names["verify"]
 

@@ -5,12 +5,16 @@ from hypothesis import strategies as st
 from fraudstream.adapters.console import line
 from fraudstream.adapters.email_message import email_message
 from fraudstream.adapters.slack_message import slack_message
-from fraudstream.adapters.webhook import alert_body
-from fraudstream.domain.alert import Severity
+from fraudstream.adapters.webhook import message_body
+from fraudstream.domain.alert import Message, Severity
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.evidence import Action, Fallback, Reason, RuleHit
 from fraudstream.domain.masking import luhn
+from fraudstream.stages.alert_grouping import Bearing
+from fraudstream.stages.alert_notice import Links, build_digest, build_notice
+from fraudstream.stages.alert_ports import DigestFacts, Shown
 from fraudstream.stages.alert_text import alert_id, build_alert, degraded_text, masked_card, plain
+from tests.support.alerts import a_group
 from tests.support.builders import a_decision, a_transaction
 
 
@@ -178,6 +182,15 @@ def test_the_alert_id_follows_from_the_transaction_id_alone() -> None:
     assert alert_id("txn_8") != alert_id("txn_7")
 
 
+def _everything(message: Message) -> list[str]:
+    """
+    Return what leaves us about a message, on every channel.
+    """
+    mail = email_message(message, sender="a@bank.example", recipients=["b@bank.example"])
+    parts = [part.get_content() for part in mail.iter_parts()]
+    return [str(slack_message(message)), str(mail["Subject"]), *parts, message_body(message).decode(), line(message)]
+
+
 FORMS = ("{}", "{} {} {} {}", "{}-{}-{}-{}", "{}\u200b{} {}\n{}", "x{}{}{}{}y")
 
 
@@ -196,11 +209,14 @@ def test_a_card_number_in_any_field_comes_out_of_no_channel(card: str, form: str
     reasons = (Reason(code=text, text=text), Reason(code="R", text=""), Reason(code="f", text="plain", value=float(card)))
     decision = a_decision(transaction, outcome=Outcome.BLOCK, rule_hits=(hit,), reasons=reasons)
 
-    alert = build_alert(decision)
+    group = a_group(decision)
+    links = Links(case_url="https://cases.example/{alert_id}/{transaction_id}", buttons=True)
+    notice = build_notice(group, Shown(), links, [transaction.transaction_id])
+    facts = DigestFacts(groups=1, top=[group], families=[(text, 1)], merchants=[(text, 1)], snoozes=[f"{text}|card|{text}"])
 
-    mail = email_message(alert, sender="a@bank.example", recipients=["b@bank.example"])
-    parts = [part.get_content() for part in mail.iter_parts()]
-    told = [str(slack_message(alert)), str(mail["Subject"]), *parts, alert_body(alert).decode(), line(alert)]
-    for output in told:
+    storm = Bearing(family="storm", rule_id="", entity="", entity_id="")
+    digest = build_digest(a_group(decision, digest=True, bearing=storm), Shown(), facts)
+
+    for output in [output for message in (notice, digest) for output in _everything(message)]:
         digits = "".join(character for character in output if character.isdigit() or character.isalpha())
         assert card not in digits
