@@ -10,7 +10,7 @@ from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
 
-from fraudstream.cli.asking import REFUSED, AsJson, Config, RedisUrl, columns, plain_text, who
+from fraudstream.cli.asking import REFUSED, AsJson, Config, PostgresUrl, RedisUrl, columns, plain_text, who
 from fraudstream.cli.entry import BAD_NEWS, exits, load_settings, print_json
 from fraudstream.cli.model_parity import model_app
 from fraudstream.cli.rule_sets import moment
@@ -200,6 +200,41 @@ def shadow_command(
         as_json,
         actor=actor, model_registry=registry, features_path=features, redis_url=redis_url, config=config,
     )  # fmt: skip
+
+
+@model_app.command("shadow-report")
+@refusals
+def shadow_report_command(
+    model: Model,
+    features: Features = None,
+    redis_url: RedisUrl = None,
+    postgres_url: PostgresUrl = None,
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Hold a shadow against what was decided: where they part, and with labels who was right.
+
+    Example: fraudstream model shadow-report june-2
+    """
+    import msgspec
+
+    from fraudstream.app.shadow_report import shadow_report
+
+    settings = load_settings(features_path=features, redis_url=redis_url, postgres_url=postgres_url, config=config)
+    found = asyncio.run(shadow_report(settings, model, actor=who()[0]))
+    if as_json:
+        print_json("fraudstream.model_shadow_report/1", msgspec.to_builtins(found))
+        return
+    typer.echo(f"{found.rows:,} payments, mean score {found.mean_decided:.4f} decided, {found.mean_shadow:.4f} shadow,")
+    typer.echo(f"rank correlation {found.correlation:.3f}")
+    typer.echo(columns(("decided -> shadow", "payments"), list(found.outcomes.items())))
+    if found.truth is None:
+        typer.echo("no labels of both kinds yet")
+    else:
+        truth = found.truth
+        typer.echo(f"{truth.rows:,} with a label, {truth.frauds:,} frauds: average precision {truth.decided_ap:.4f} decided,")
+        typer.echo(f"{truth.shadow_ap:.4f} shadow; AUC {truth.decided_auc:.4f} decided, {truth.shadow_auc:.4f} shadow")
 
 
 @model_app.command("list")
