@@ -29,7 +29,7 @@ class Ensemble(msgspec.Struct, frozen=True, kw_only=True):
 
 #: From so many frauds on, larger trees find more than they invent.
 _FEW_FRAUDS = 300
-#: Chosen on weeks of the Fraud Detection Handbook that come before its test weeks. With 600 frauds or 4,700 to learn from, trees
+#: Chosen on weeks of the Fraud Detection Handbook before its test weeks. With 600 frauds or 4,700 to learn from, trees
 #: that are more, flatter or averaged over seeds came out within what weeks differ by. Fine bins, since amounts are.
 _LARGE = Ensemble(
     trees=200, depth=5, eta=0.05, min_child_weight=3.0, reg_lambda=5.0, max_bin=8192, row_share=0.7, split_columns=12
