@@ -111,6 +111,7 @@ async def explain(decisions: Sequence[Decision], shelf: Shelf) -> list[Explanati
     for at, decision in enumerate(decisions):
         groups.setdefault(_group_of(decision), []).append(at)
     explained: dict[int, Explanation] = {}
+    await shelf.bring((group.rule_set for group in groups), (dict(group.lists) for group in groups))
     with ThreadPoolExecutor(max_workers=1) as executor:
         for group, places in groups.items():
             answers = await _explain_group(group, [decisions[at] for at in places], shelf, executor)

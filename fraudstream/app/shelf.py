@@ -2,21 +2,29 @@
 What a decision was made with, found again by its identity: feature definitions, rules, lists, models.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_lists import RedisLists
+from fraudstream.adapters.redis_rules import RedisRuleSets
+from fraudstream.app.connections import address
+from fraudstream.app.list_library import ListLibrary
 from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.model_registry import open_registry
 from fraudstream.decision.policy import DecisionPolicy
-from fraudstream.domain.errors import ConfigurationError
+from fraudstream.domain.errors import ConfigurationError, InvalidRule, TransientError
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.load import load_features
 from fraudstream.rules.lists import ListContents, read_list
 from fraudstream.rules.load import canonical, load_rules
+from fraudstream.rules.rates import RATES, Rates, read_rates
 from fraudstream.rules.ruleset import RuleSet
 from fraudstream.scoring.load import check_model, load_manifest, load_model
 from fraudstream.scoring.manifest import MODEL_FILE, decode_manifest
@@ -24,6 +32,9 @@ from fraudstream.scoring.model import OnnxModel
 from fraudstream.settings import Settings, locate
 
 _T = TypeVar("_T")
+
+#: Stands for the path of what came from Redis.
+IN_REDIS = Path("Redis")
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -63,6 +74,43 @@ class Shelf:
         self._models: dict[tuple[str, str], Found | None] = {}
         self._texts: list[tuple[Path, str]] | None = None
         self._lists: dict[str, list[tuple[Path, ListContents]]] | None = None
+        self._tables: list[Rates] | None = None
+
+    async def bring(self, rule_sets: Iterable[str], versions: Iterable[Mapping[str, str]]) -> None:
+        """
+        Fetch rule sets, lists and rates that no file holds from Redis, where everything that was ever pushed is kept.
+
+        Redis being away, or not having them, is told by ``rules`` as everything else that is not at hand.
+        """
+        at_hand = {_id_of(text) for _, text in self._rule_texts()}
+        sets = {one for one in rule_sets if one} - at_hand
+        lists = {(name, version) for one in versions for name, version in one.items() if not self._has_version(name, version)}
+        if not sets and not lists:
+            return
+        try:
+            async with connected(address(self._settings), connections=2) as client:
+                await self._fetch(RedisRuleSets(client), ListLibrary(RedisLists(client)), sets, lists)
+        except TransientError:
+            return
+
+    async def _fetch(
+        self, sets: RedisRuleSets, library: ListLibrary, wanted: Iterable[str], lists: Iterable[tuple[str, str]]
+    ) -> None:
+        for rule_set in sorted(wanted):
+            with suppress(InvalidRule):
+                self._rule_texts().append((IN_REDIS, (await sets.body(rule_set)).text))
+        for name, version in sorted(lists):
+            with suppress(InvalidRule):
+                if name == RATES:
+                    self._rate_tables().append(await library.rates(version))
+                else:
+                    self._all_lists().setdefault(name, []).append((IN_REDIS, await library.contents(version)))
+        self._rules = {key: found for key, found in self._rules.items() if found is not None and found.exact}
+
+    def _has_version(self, name: str, version: str) -> bool:
+        if name == RATES:
+            return any(one.version == version for one in self._rate_tables())
+        return any(one.version == version for _, one in self._all_lists().get(name, ()))
 
     def features(self, feature_set: str) -> FeatureSet | None:
         """
@@ -90,8 +138,11 @@ class Shelf:
         assert isinstance(rules, RuleSet), "only rule sets are kept here"
         notes = [] if rules.id == rule_set else [_other("the rule set", rule_set, rules.id, found.path)]
         if rules.id == rule_set:
+            where = self._lists_path
             notes += [
-                _other(f"list @{name}", version, rules.lists.get(name, "none"), self._lists_path)
+                _other(
+                    "the table of rates" if name == RATES else f"list @{name}", version, rules.lists.get(name, "none"), where
+                )
                 for name, version in sorted(versions.items())
                 if rules.lists.get(name) != version
             ]
@@ -128,8 +179,9 @@ class Shelf:
         from_hash = [one for one in self._rule_texts() if _id_of(one[1]) == rule_set]
         for exact, candidates in ((True, from_hash), (False, self._rule_texts()[:1])):
             for path, text in candidates:
-                lists = self._lists_for(versions if exact else {})
-                loaded = _or_none(path, lambda one: load_rules(text, features=features.names, lists=lists, name=str(one)))  # noqa: B023
+                lists, rates = self._lists_for(versions if exact else {}), self._rates_for(versions)
+                load = partial(load_rules, text, features=features.names, lists=lists, rates=rates, name=str(path))
+                loaded = _or_none(path, lambda _: load())  # noqa: B023 - called at once
                 if loaded is not None:
                     return Found(loaded, path, exact)
         return None
@@ -148,16 +200,41 @@ class Shelf:
         """
         Return each list in the version that is asked for, in the current one where that is not at hand.
         """
+        return {
+            name: next((one for _, one in kept if one.version == versions.get(name)), kept[0][1])
+            for name, kept in self._all_lists().items()
+        }
+
+    def _all_lists(self) -> dict[str, list[tuple[Path, ListContents]]]:
+        """
+        Return every version of every list, the current one first.
+        """
         if self._lists is None:
             self._lists = {}
             for path in (*sorted(self._lists_path.glob("*.list")), *self._archived("*.list")):
                 contents = _or_none(path, lambda one: read_list(one.read_text(encoding="utf-8")))
                 if contents is not None:
                     self._lists.setdefault(path.stem, []).append((path, contents))
-        return {
-            name: next((one for _, one in kept if one.version == versions.get(name)), kept[0][1])
-            for name, kept in self._lists.items()
-        }
+        return self._lists
+
+    def _rate_tables(self) -> list[Rates]:
+        """
+        Return every table of rates, the current one first.
+        """
+        if self._tables is None:
+            current = self._settings.rates_path
+            paths = [*([] if current is None else [locate(current)]), *self._archived("*.rates")]
+            tables = (_or_none(path, lambda one: read_rates(one.read_text(encoding="utf-8"), str(one))) for path in paths)
+            self._tables = [one for one in tables if one is not None]
+        return self._tables
+
+    def _rates_for(self, versions: Mapping[str, str]) -> Rates | None:
+        """
+        Return the table that a decision names; none where it names none, as then there was none.
+        """
+        wanted = versions.get(RATES)
+        tables = self._rate_tables() if wanted else []
+        return next((one for one in tables if one.version == wanted), tables[0] if tables else None)
 
     def _find_model(self, model: str, features: FeatureSet) -> Found | None:
         paths = [self._model_path, *self._archived("*.onnx")]
@@ -200,6 +277,10 @@ def _or_none(path: Path, read: Callable[[Path], _T]) -> _T | None:
         return read(path)
     except (ConfigurationError, OSError, UnicodeDecodeError):
         return None
+
+
+def _called(name: str) -> str:
+    return "the table of rates" if name == RATES else f"list @{name}"
 
 
 def _id_of(text: str) -> str:

@@ -103,7 +103,7 @@ def _print_lists(report: Any) -> None:
         f"a look-up takes {alone.ns_per_miss:.0f} ns when the value is not there and {alone.ns_per_hit:.0f} ns when it is "
         f"(a set of strings: {alone.ns_per_miss_of_a_set:.0f} ns)\n"
         f"workers had {report.rss_mb_before} MB before and {report.rss_mb_after} MB after; "
-        f"the longest command of Redis took {report.slowest_redis_ms} ms"
+        f"the longest command of Redis took {report.slowest_redis_ms} ms, {report.redis_over_5_ms} took more than 5 ms"
     )
     rows = [_phase("none", report.without_change), *(_phase(one.what, one.during) for one in report.activations)]
     typer.echo(table(("change", *_PHASE), rows))

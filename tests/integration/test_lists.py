@@ -20,6 +20,7 @@ from fraudstream.app.list_desk import ListDesk
 from fraudstream.app.list_library import ListLibrary, full_body
 from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.rule_watch import RuleWatch
+from fraudstream.app.shelf import Shelf
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
 from fraudstream.local import LocalValkey
 from fraudstream.rules.entries import ListEntry
@@ -287,3 +288,25 @@ async def test_what_two_versions_share_is_in_memory_once(office: Office) -> None
     assert changed.memory_bytes - whole.memory_bytes < 1_000
     assert len(changed) == 5_001
     assert changed.overlay == 1
+
+
+async def test_what_a_decision_was_made_with_is_found_again_after_every_change(office: Office) -> None:
+    desk = office.desk()
+    await desk.add("blocked_cards", entries("card_1"), reason="why")
+    await desk.replace_rates("base USD\n2020-01-01 EUR 1.1\n", "ecb.rates", reason="today")
+    worker = Worker(office)
+    await worker.watch.start()
+    made_with = dict(worker.judge.rule_set.lists)
+    await desk.remove("blocked_cards", ["card_1"], reason="why")
+    await desk.replace_rates("base USD\n2020-01-01 EUR 1.2\n", "ecb.rates", reason="tomorrow")
+    shelf = Shelf(office.settings)
+
+    await shelf.bring([worker.rules.id], [made_with, {"blocked_cards": "0" * 16}])
+    found = shelf.rules(worker.rules.id, made_with, load_rulebook(office.settings).features)
+    other = shelf.rules(worker.rules.id, {**made_with, RATES: "0" * 16}, load_rulebook(office.settings).features)
+
+    assert found is not None
+    assert (dict(found[0].lists), found[1]) == (made_with, [])
+    assert found[0].contents["blocked_cards"].entries == {"card_1", "from_file"}
+    assert other is not None
+    assert "the table of rates differs: the decision was made with 000000000000" in other[1][0]
