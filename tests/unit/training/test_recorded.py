@@ -11,6 +11,7 @@ from fraudstream.domain.decision import LabelValue
 from fraudstream.domain.errors import IncompatibleModel
 from fraudstream.features.load import load_features
 from fraudstream.training.dataset import DAY_MS, Dataset, Proportions, Split, silent
+from fraudstream.training.ensemble import Ensemble, suited
 from fraudstream.training.recorded import BLOCKED, NO_VECTOR, TOO_YOUNG, UNSURE, RecordedDecision, recorded_history
 
 NOW_MS = 1_750_000_000_000
@@ -119,6 +120,13 @@ def test_recorded_history_needs_no_warm_up() -> None:
     learn, _, _ = Proportions(warm_up_days=0).over(rows).cut(rows)
 
     assert learn.occurred_ms.min() == 0
+
+
+def test_few_frauds_grow_smaller_trees_than_many() -> None:
+    few, many = suited(40), suited(4_000)
+
+    assert few == Ensemble()
+    assert (many.trees, many.depth) > (few.trees, few.depth)
 
 
 def test_chosen_days_stay_as_they_were_chosen() -> None:
