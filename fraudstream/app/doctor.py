@@ -13,7 +13,8 @@ from fraudstream.app.health import judge_change
 from fraudstream.app.health_server import advise
 from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.looking import look_at_database, looks
-from fraudstream.domain.errors import AlertFailed, ConfigurationError, StreamUnavailable
+from fraudstream.app.models import open_model_desk
+from fraudstream.domain.errors import AlertFailed, ConfigurationError, FraudstreamError, StreamUnavailable, TransientError
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
 
@@ -39,6 +40,8 @@ async def examine(settings: Settings, limits: Limits, *, between_s: float = 2.0,
     """
     reachable, found = await _running(settings, limits, between_s)
     found += await asyncio.to_thread(lambda: list(_files(settings)))
+    if reachable:
+        found += await _models_in_use(settings)
     if slack:
         found.append(await _slack(settings))
     return Examination(reachable=reachable, findings=found)
@@ -80,6 +83,25 @@ def _files(settings: Settings) -> Iterator[Finding]:
         yield _refused("model", exc, "ML_MODEL_PATH names it; fraudstream train makes one")
 
 
+async def _models_in_use(settings: Settings) -> list[Finding]:
+    """
+    Load the pushed models that a worker would take over at its start.
+    """
+    try:
+        async with open_model_desk(settings, "doctor") as desk:
+            _, models = await desk.models()
+    except (ConfigurationError, TransientError) as exc:
+        return [_refused("models in use", exc, "FRAUDSTREAM_MODEL_REGISTRY names the registry")]
+    found = []
+    for one in models:
+        if one.role and one.problem:
+            says, command = f"{one.role} {one.version}: {one.problem}", "fraudstream model push … or fraudstream model rollback"
+            found.append(Finding(level=Level.FAIL, about="models in use", says=says, command=command))
+        elif one.role:
+            found.append(_fine("models in use", f"{one.role} {one.version}, {one.model[:12]}"))
+    return found
+
+
 async def _slack(settings: Settings) -> Finding:
     if not settings.slack_bot_token:
         return Finding(
@@ -98,5 +120,5 @@ def _fine(about: str, says: str) -> Finding:
     return Finding(level=Level.OK, about=about, says=says)
 
 
-def _refused(about: str, why: ConfigurationError, command: str) -> Finding:
+def _refused(about: str, why: FraudstreamError, command: str) -> Finding:
     return Finding(level=Level.FAIL, about=about, says=str(why), command=command)

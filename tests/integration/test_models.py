@@ -18,7 +18,9 @@ from fraudstream.adapters.model_folder import ModelFolder
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_models import RedisModels
 from fraudstream.app.connections import address
+from fraudstream.app.doctor import examine
 from fraudstream.app.explain import Verdict, explain
+from fraudstream.app.findings import Limits
 from fraudstream.app.loading import load_rulebook
 from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
@@ -308,6 +310,23 @@ async def test_drift_is_told_of_a_model_whose_manifest_keeps_a_reference(
     assert told == 1
     assert (worker.value("model_score_psi", model=model[:12]) or 0) > 0.25
     assert worker.value("model_feature_psi", model=model[:12], feature="card_count_1h") is not None
+
+
+async def test_the_doctor_names_a_champion_that_a_worker_would_refuse(office: Office, rivals: list[Path]) -> None:
+    (model,) = await office.pushed(rivals[0])
+    await office.desk().promote(model, reason="on")
+    fine = await _said_of_models(office.settings)
+    (Path(office.registry.place) / model / MODEL_FILE).write_bytes(b"cut")
+
+    assert fine == [("ok", f"champion rival-1, {model[:12]}")]
+    ((level, says),) = await _said_of_models(office.settings)
+    assert level == "fail"
+    assert "its 3 bytes have SHA-256" in says
+
+
+async def _said_of_models(settings: Settings) -> list[tuple[str, str]]:
+    found = (await examine(settings, Limits(), between_s=0)).findings
+    return [(one.level.value, one.says) for one in found if one.about == "models in use"]
 
 
 async def test_promotions_during_a_run_lose_nothing_and_every_decision_is_of_the_model_it_names(
