@@ -239,7 +239,12 @@ class _Run:
         if pending:
             found.notes.append(f"not finished: {still_open}")
         behind = _LeftBehind(pending, len(left), len(keys))
-        return self._report(stage, evidence, found, behind, time.monotonic() - started)
+        report = self._report(stage, evidence, found, behind, time.monotonic() - started)
+        if report.passed or self._plan.control:
+            stage.keep_folder = False
+        else:
+            self._progress.step(f"the logs of all workers are kept in {stage.folder}")
+        return report
 
     async def _evidence(self, stage: Stage) -> Evidence:
         features = load_features(locate(Settings().features_path).read_text(encoding="utf-8"))

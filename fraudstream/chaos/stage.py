@@ -4,6 +4,7 @@ The stage of a run: servers behind proxies, a herd of workers, a producer and a 
 
 import asyncio
 import random
+import shutil
 import signal
 import tempfile
 import time
@@ -95,6 +96,7 @@ class Stage:
         self.kinds: Counter[str] = Counter()
         self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-chaos-"))
         self.model_folder: Path | None = None
+        self.keep_folder = True
         self.deadline_ms = 0
         self.tap = Tap()
         self.archive: list[Letter] = []
@@ -408,9 +410,11 @@ class Stage:
                 return
 
     async def __aexit__(self, *_: object) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        # More than once: a cancellation that meets the end of a reply can get lost in the client.
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks, timeout=0.5)
         await self.herd.close()
         await self.producer.close()
         await self.redis_proxy.close()
@@ -418,6 +422,8 @@ class Stage:
         await self.admin.aclose()
         await asyncio.to_thread(self.valkey.close)
         await asyncio.to_thread(self.postgres.close)
+        if not self.keep_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 #: Who passes the places at which a worker is stopped.

@@ -26,6 +26,7 @@ from fraudstream.domain.alert import Message, Notice
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet import crash
 from fraudstream.settings import Settings, load
+from fraudstream.stages import alert_desk
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.ml_scoring import ModelJudge
 from fraudstream.stages.ports import Answer
@@ -152,7 +153,7 @@ def _note_fencing(emit: Emit) -> None:
 
 def _in_a_hurry(settings: Settings) -> dict[str, Any]:
     usual = policies(settings)["console"]
-    return {"console": msgspec.structs.replace(usual, pace=msgspec.structs.replace(usual.pace, concurrent=200))}
+    return {"console": msgspec.structs.replace(usual, pace=msgspec.structs.replace(usual.pace, concurrent=8))}
 
 
 class _Noted:
@@ -217,6 +218,7 @@ def _note_alerts(orders: Orders) -> None:
     Tell a file and not people, without the patience that people need; who leads a channel is gone sooner when he dies.
     """
     redis_alerts._LEAD_S = 1.0  # noqa: SLF001 shortened like all times of a run
+    alert_desk._LOOK_S = 0.02  # noqa: SLF001 likewise
     alerting.policies = _in_a_hurry  # type: ignore[attr-defined]
 
     def channels(_: Settings) -> list[Any]:
