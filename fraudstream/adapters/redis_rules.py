@@ -3,14 +3,14 @@ Rule sets in Redis: texts that never change, a pointer to the one in force, and 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import translated
-from fraudstream.adapters.redis_keys import RULES_ACTIVE, RULES_LOG, rules_body
+from fraudstream.adapters.redis_keys import RULES_ACTIVE, RULES_APPLIED, RULES_EXPECTED, RULES_LOG, rules_body
 from fraudstream.adapters.redis_scripts import Argument, Call, Script, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
@@ -22,6 +22,8 @@ def _script(name: str) -> Script:
 
 
 _PUSH, _ACTIVATE = _script("push_rules"), _script("activate_rules")
+#: Silence after which a worker is forgotten.
+_FORGET_MS = 3_600_000
 #: Entries of one read of the history.
 _PAGE = 500
 
@@ -66,6 +68,33 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     reason: str
     seq: int
+
+
+class Expected(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How often a rule fired in its backtest: ``rate`` is a share in [0, 1] of so many ``payments``.
+    """
+
+    rule_id: str
+    rate: float
+    payments: int
+    actor: str
+    at_ms: int
+
+
+class Applied(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What one worker judges by, told now and then. ``rule_set`` is a SHA-256; ``in_force`` is what the pointer said then, empty
+    for the file of the settings. ``behind_s`` is for how long the worker has not followed, with the reason in ``problem``.
+    """
+
+    worker: str
+    rule_set: str
+    in_force: str
+    lists: dict[str, str]
+    at_ms: int
+    behind_s: float = 0.0
+    problem: str = ""
 
 
 class RedisRuleSets:
@@ -140,6 +169,54 @@ class RedisRuleSets:
         if seq == -2:
             raise RuleSetRefused(f"rule set {rule_set[:12]} is not in Redis; push it first")
         return int(seq)
+
+    async def expect(self, rates: Mapping[str, Expected]) -> None:
+        """
+        Note how often rules fired in a backtest, by fingerprint; what was noted of the same rule before is replaced.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        words = [word for name, told in rates.items() for word in (name, msgspec.json.encode(told))]
+        if words:
+            with translated("rules"):
+                await run(self._client, [("HSET", RULES_EXPECTED, *words)])
+
+    async def expected(self) -> dict[str, Expected]:
+        """
+        Return how often rules fired in their backtests, by fingerprint.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("rules"):
+            (flat,) = await run(self._client, [("HGETALL", RULES_EXPECTED)])
+        return {name: msgspec.json.decode(told, type=Expected) for name, told in _fields(flat).items()}
+
+    async def tell(self, applied: Applied) -> None:
+        """
+        Note what a worker judges by, over what it told before.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("rules"):
+            await run(self._client, [("HSET", RULES_APPLIED, applied.worker, msgspec.json.encode(applied))])
+
+    async def applied(self, *, now_ms: int, live_ms: int) -> list[Applied]:
+        """
+        Return what each worker judges by that told it lately, by name; those that have been silent for an hour are forgotten.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("rules"):
+            (flat,) = await run(self._client, [("HGETALL", RULES_APPLIED)])
+            told = [msgspec.json.decode(one, type=Applied) for one in flat[1::2]]
+            gone = [one.worker for one in told if one.at_ms < now_ms - _FORGET_MS]
+            if gone:
+                await run(self._client, [("HDEL", RULES_APPLIED, *gone)])
+        return sorted((one for one in told if one.at_ms >= now_ms - live_ms), key=lambda one: one.worker)
 
     async def history(self) -> list[Entry]:
         """

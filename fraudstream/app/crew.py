@@ -184,7 +184,7 @@ class Crew:
         make_judge = self._rules_judge if group == "fraud-check" else self._model_judge
 
         async def stage(stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            judge = await make_judge(rulebook, report)
+            judge = await make_judge(rulebook, report, stream.consumer)
             return self._road(judge, rulebook, stream, report, self._following(group))
 
         async def absent(stream: RedisTransactionStream, report: GroupReport) -> Stage:
@@ -194,18 +194,24 @@ class Crew:
         if self._settings.decision_deadline_ms:
             await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
 
-    async def _rules_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
+    async def _rules_judge(self, rulebook: Rulebook, report: GroupReport, worker: str) -> Judge:
         lists = FleetLists(self._settings, RedisLists(self._commands, self._address.blocking))
         await lists.start()
         from_file = load_rule_set(self._settings, rulebook.features, lists=lists.contents, rates=lists.rates)
         warm_up(rulebook.features, from_file.evaluate)
         judge = RulesJudge(from_file, report)
         self.rule_watch = RuleWatch(
-            RedisRuleSets(self._commands), judge, from_file, lists, report, guarded=self._settings.rules_guard
+            RedisRuleSets(self._commands),
+            judge,
+            from_file,
+            lists,
+            report,
+            guarded=self._settings.rules_guard,
+            worker=worker,
         )
         return judge
 
-    async def _model_judge(self, rulebook: Rulebook, report: GroupReport) -> Judge:
+    async def _model_judge(self, rulebook: Rulebook, report: GroupReport, _worker: str) -> Judge:
         features, policy = rulebook.features, rulebook.policy
         model = load_model(locate(self._settings.model_path), features.names, feature_set=features.id)
         warm_up(features, lambda _, matrix: (model.score(matrix), model.reasons(matrix)))

@@ -3,7 +3,8 @@ Changing the rules of a running fleet: push, activate, roll back, disable, compa
 """
 
 import difflib
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,13 +12,15 @@ import msgspec
 
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_lists import RedisLists
-from fraudstream.adapters.redis_rules import Entry, Pointer, RedisRuleSets
+from fraudstream.adapters.redis_rules import Applied, Entry, Expected, Pointer, RedisRuleSets
 from fraudstream.app.connections import address
 from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.app.rule_files import RuleBench
+from fraudstream.app.rule_watch import BELIEVED_S
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
 from fraudstream.domain.evidence import Action
 from fraudstream.rules.edit import asleep_until, in_shadow
+from fraudstream.rules.guard import fingerprint
 from fraudstream.rules.load import canonical, read_rules
 from fraudstream.rules.rule import Rule
 from fraudstream.rules.ruleset import RuleSet
@@ -190,6 +193,45 @@ class RuleDesk:
             changed=tuple(sorted(rule_id for rule_id in one.keys() & other.keys() if one[rule_id] != other[rule_id])),
             text="\n".join(lines),
         )
+
+    async def expect(self, rules: RuleSet, rates: Mapping[str, float], *, payments: int) -> None:
+        """
+        Note how often rules fired in a backtest, so that one that fires far more often trips, wherever it stands unchanged.
+
+        Args:
+            rules: The set that was backtested.
+            rates: Shares of payments in [0, 1] by rule.
+            payments: How many the backtest went over.
+
+        Raises:
+            InvalidRule: There is no such rule.
+        """
+        known = {rule.rule_id: rule for rule in rules.rules}
+        unknown = sorted(rates.keys() - known.keys())
+        if unknown:
+            raise InvalidRule(f"there is no rule {', '.join(unknown)}")
+        now_ms = int(time.time() * 1000)
+        await self._sets.expect(
+            {
+                fingerprint(known[rule_id]): Expected(
+                    rule_id=rule_id, rate=rate, payments=payments, actor=self._actor, at_ms=now_ms
+                )
+                for rule_id, rate in rates.items()
+            }
+        )
+
+    async def expected(self, rules: RuleSet) -> dict[str, Expected]:
+        """
+        Return how often each rule of a set fired in its backtest; rules that had none are left out.
+        """
+        known = await self._sets.expected()
+        return {rule.rule_id: known[name] for rule in rules.rules if (name := fingerprint(rule)) in known}
+
+    async def workers(self) -> list[Applied]:
+        """
+        Return what each live worker judges by.
+        """
+        return await self._sets.applied(now_ms=int(time.time() * 1000), live_ms=int(BELIEVED_S * 1000))
 
     async def history(self) -> tuple[Pointer, list[Entry]]:
         """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.adapters.redis_rules import Pointer, RedisRuleSets
+from fraudstream.adapters.redis_rules import Applied, Pointer, RedisRuleSets
 from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused, TransientError
 from fraudstream.domain.transaction import Transaction
@@ -24,6 +24,8 @@ from fraudstream.telemetry.report import GroupReport
 LOOK_EVERY_S = 0.5
 #: Pause before a set that could not be taken over is tried again, in seconds; what it lacked may be there by then.
 _AGAIN_S = 30.0
+#: Pause between two times that a worker tells what it judges by, in seconds, and silence after which it is not believed.
+TELL_EVERY_S, BELIEVED_S = 10.0, 30.0
 #: Who the history names where no person acted.
 _GUARD = "guard"
 
@@ -40,6 +42,7 @@ class RuleWatch:
         lists: What rules are judged over.
         report: Told of everything that is taken over or refused.
         guarded: Whether rules above their guard are put in shadow, on the whole fleet and by a set of their own.
+        worker: Name under which the fleet is told what this worker judges by; empty tells nobody.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class RuleWatch:
         report: GroupReport,
         *,
         guarded: bool = False,
+        worker: str = "",
     ) -> None:
         self._sets = sets
         self._judge = judge
@@ -58,9 +62,13 @@ class RuleWatch:
         self._lists = lists
         self._report = report
         self._guarded = guarded
+        self._worker = worker
         self._applied = ""
         self._failed = ("", 0.0)
         self._lists_rest_until = 0.0
+        self._problems: dict[str, str] = {}
+        self._in_step_at = time.monotonic()
+        self._told = ("", 0.0)
 
     async def start(self) -> None:
         """
@@ -74,6 +82,7 @@ class RuleWatch:
         wanted = (await self._sets.pointer()).rule_set
         await self._apply(wanted)
         self._report.lists_applied(self._judge.rule_set.lists, self._lists.contents)
+        await self._tell(wanted)
 
     async def look(self) -> int:
         """
@@ -83,7 +92,36 @@ class RuleWatch:
             StreamUnavailable: Redis did not answer; everything stays as it is.
         """
         await self._lists.store_hits(self._judge.list_hits)
-        return await self._look_at_lists() + await self._look_at_rules()
+        changes = await self._look_at_lists() + await self._look_at_rules()
+        await self._tell(self._applied)
+        return changes
+
+    async def _tell(self, in_force: str) -> None:
+        """
+        Say how far this worker is behind, and tell the fleet what it judges by when that has changed, or now and then.
+        """
+        now = time.monotonic()
+        problem = "; ".join(self._problems.values())
+        if not problem:
+            self._in_step_at = now
+        behind_s = now - self._in_step_at
+        self._report.rules_behind(behind_s)
+        rules = self._judge.rule_set
+        what = f"{rules.id} {rules.lists} {problem}"
+        told, at = self._told
+        if self._worker and (what != told or now - at > TELL_EVERY_S):
+            await self._sets.tell(
+                Applied(
+                    worker=self._worker,
+                    rule_set=rules.id,
+                    in_force=in_force,
+                    lists=dict(rules.lists),
+                    at_ms=int(time.time() * 1000),
+                    behind_s=round(behind_s, 1),
+                    problem=problem[:500],
+                )
+            )
+            self._told = what, now
 
     async def _look_at_lists(self) -> int:
         if time.monotonic() < self._lists_rest_until:
@@ -96,8 +134,10 @@ class RuleWatch:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new list, the old one goes on working
             self._lists_rest_until = time.monotonic() + _AGAIN_S
+            self._problems["lists"] = str(exc)
             self._report.lists_refused(str(exc))
             return 0
+        self._problems.pop("lists", None)
         return len(names)
 
     async def _look_at_rules(self) -> int:
@@ -106,6 +146,8 @@ class RuleWatch:
             pointer = await self._sets.pointer()
             wanted = pointer.rule_set
             trips = self._judge.tripped() if self._guarded else []
+            if wanted == self._applied:
+                self._problems.pop("rules", None)
             if self._rests(wanted) or (wanted == self._applied and not trips):
                 return 0
             if wanted == self._applied:
@@ -118,6 +160,7 @@ class RuleWatch:
             return 0  # somebody else was faster: the next look sees what they did
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new set, the old one goes on working
             self._failed = (wanted, time.monotonic() + _AGAIN_S)
+            self._problems["rules"] = str(exc)
             self._report.rules_refused(wanted, str(exc))
             return 0
         return 1
@@ -140,7 +183,7 @@ class RuleWatch:
         reason = "; ".join(trip.text for trip in trips)
         await self._sets.push(rule_set.id, rule_set.source, author=_GUARD, reason=reason, name=_GUARD)
         await self._sets.activate(seen, rule_set.id, kind="trip", actor=_GUARD, reason=reason)
-        self._report.rules_tripped([trip.rule_id for trip in trips], reason)
+        self._report.rules_tripped([trip.rule_id for trip in trips], reason, author=seen.author)
         return rule_set.id
 
     async def _apply(self, wanted: str) -> None:
@@ -149,8 +192,10 @@ class RuleWatch:
             rule_set = await asyncio.to_thread(self._ready, body.text, wanted)
         else:
             rule_set = self._from_file.judging_by(self._lists.contents, self._lists.rates)
-        self._judge.use(rule_set)
+        expected = {name: one.rate for name, one in (await self._sets.expected()).items()} if self._guarded else {}
+        self._judge.use(rule_set, expected)
         self._applied = wanted
+        self._problems.pop("rules", None)
         self._report.rules_applied(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
 
     async def _judge_by_lists(self) -> None:

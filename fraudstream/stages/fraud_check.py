@@ -2,7 +2,7 @@
 Group ``fraud-check``: the rules' verdict.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,12 +37,16 @@ class RulesJudge:
         """
         return self._last
 
-    def use(self, rule_set: RuleSet) -> None:
+    def use(self, rule_set: RuleSet, expected: Mapping[str, float] | None = None) -> None:
         """
         Judge by another rule set from the next batch on; the same rules over other lists go on being watched by their guards.
+
+        Args:
+            rule_set: What is judged by.
+            expected: Backtested rates of rules by fingerprint; None leaves the guards of the same rules as they are.
         """
-        if rule_set.id != self._rule_set.id:
-            self._guards = Guards(rule_set)
+        if rule_set.id != self._rule_set.id or expected is not None:
+            self._guards = Guards(rule_set, expected or {})
         self._rule_set = rule_set
 
     def tripped(self) -> list[Trip]:

@@ -186,13 +186,19 @@ class GroupReport:
         self._metrics.ruleset_applies_total.inc()
         self._log.info("rule_set_applied", rule_set=version, rules=len(rules))
 
-    def rules_tripped(self, rule_ids: Sequence[str], reason: str) -> None:
+    def rules_behind(self, seconds: float) -> None:
+        """
+        This worker has judged by other rules or lists than are in force for so long.
+        """
+        self._metrics.rules_behind_seconds.set(seconds)
+
+    def rules_tripped(self, rule_ids: Sequence[str], reason: str, *, author: str) -> None:
         """
         Rules fired far above their guard and were put in shadow by this worker, for the whole fleet.
         """
         for rule_id in rule_ids:
             self._metrics.rule_trips_total.labels(rule_id).inc()
-        self._log.error("rules_tripped", rules=list(rule_ids), reason=reason)
+        self._log.error("rules_tripped", rules=list(rule_ids), reason=reason, author=author or "the file of the settings")
 
     def lists_applied(self, versions: Mapping[str, str], lists: Mapping[str, Sized]) -> None:
         """
