@@ -5,6 +5,7 @@ Alerts by mail: one SMTP conversation per alert, over TLS unless told otherwise.
 import asyncio
 import ssl
 from collections.abc import Sequence
+from email.message import EmailMessage
 from enum import StrEnum
 
 import structlog
@@ -116,22 +117,30 @@ class EmailAlertChannel:
         raise NotImplementedError(f"{place}: mails have no replies")
 
     async def _send(self, told: Message) -> None:
-        message = email_message(told, sender=self._sender, recipients=self._recipients)
+        codes = await self.send(email_message(told, sender=self._sender, recipients=self._recipients))
+        if codes:
+            log.warning("email_recipients_refused", alert_id=told.alert_id, refused=len(codes), codes=sorted(set(codes)))
+
+    async def send(self, mail: EmailMessage) -> list[int]:
+        """
+        Send any mail in one conversation; return the codes by which receivers were refused while others got it.
+
+        Raises:
+            AlertFailed: The server did not take it.
+        """
         client = self._client()
         try:
             async with asyncio.timeout(self._timeout_s):
                 await client.connect()
-                refused, _ = await client.send_message(message)
+                refused, _ = await client.send_message(mail)
         except (SMTPException, OSError, ValueError) as exc:
             client.close()
             raise _failed(exc) from exc
         except asyncio.CancelledError:
             client.close()
             raise
-        if refused:
-            codes = sorted({answer.code for answer in refused.values()})
-            log.warning("email_recipients_refused", alert_id=told.alert_id, refused=len(refused), codes=codes)
         await _part(client)
+        return [answer.code for answer in refused.values()]
 
     async def close(self) -> None:
         """

@@ -10,6 +10,7 @@ from fraudstream import __version__
 from fraudstream.cli import bench_changes as _bench_changes  # noqa: F401 its commands join those of bench
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
+from fraudstream.cli import rule_fleet as _rule_fleet  # noqa: F401 its commands join those of rules
 from fraudstream.cli.alerts import alerts_app
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.chaos import chaos
@@ -17,6 +18,7 @@ from fraudstream.cli.dashboards import dashboards_app
 from fraudstream.cli.db import db_app
 from fraudstream.cli.decisions import decisions_app
 from fraudstream.cli.demo import demo
+from fraudstream.cli.digest import digest
 from fraudstream.cli.dlq import dlq_app
 from fraudstream.cli.doctor import doctor
 from fraudstream.cli.features import features_app
@@ -38,6 +40,7 @@ app = typer.Typer(
 )
 app.command()(demo)
 app.command()(train)
+app.command()(digest)
 app.command()(chaos)
 for command in (status, lag, streams, pending, workers, doctor):
     app.command()(command)
