@@ -115,9 +115,10 @@ class Batch:
             currency = self.text("currency")
             scales = np.array([_SCALES.get(code, _NAN) for code in currency.values])
             alike = len(set(scales.tolist())) == 1
-            self._scale = np.float64(scales[0]) if alike else currency.spread(scales)
-            if np.isnan(self._scale).any():
+            scale: Floats = np.float64(scales[0]) if alike else currency.spread(scales)
+            if np.isnan(scale).any():
                 raise KeyError("a currency that does not exist")
+            self._scale = scale
         return self._scale
 
     def money(self, minor: float, currency: str) -> Floats:

@@ -227,7 +227,7 @@ _COST: dict[type, int] = {
     TextLength: 20,
     NumberIn: 10,
 }
-_CALL_COST = {"log10": 60, "distance_km": 250}
+_CALL_COST = {"hour": 16, "weekday": 16, "log10": 60, "distance_km": 250}
 
 
 def parts(node: Plan) -> tuple[Plan, ...]:

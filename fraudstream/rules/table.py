@@ -102,8 +102,8 @@ class _Range:
         found: NDArray[Any] = column[self._slice] if self.rows is None else column[self.rows]
         return found
 
-    def few(self, rows: NDArray[np.intp]) -> "_Range":
-        return _Range(0, 0, rows + self.begin if self.rows is None else self.rows[rows])
+    def few(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        return rows + self.begin if self.rows is None else self.rows[rows]
 
 
 class Slice(Batch):
@@ -121,32 +121,31 @@ class Slice(Batch):
         self._prepare(rows.size, slots)
         self.together = False
 
-    @property
-    def places(self) -> NDArray[np.intp]:
+    def places(self, rows: NDArray[np.intp]) -> NDArray[np.intp]:
         """
-        Where the rows of the slice stand in the table.
+        Return where rows of the slice stand in the table.
         """
-        return np.arange(self._range.begin, self._range.begin + self.size) if self._range.rows is None else self._range.rows
+        return self._range.few(rows)
 
     def stored(self, column: int) -> Features:
         """
         Return one column of the features as it is kept, infinities taken as missing.
         """
+        if self._range.rows is None:
+            turned: Features = self._turn()[column]
+            return turned
         found = self._columns.get(column)
         if found is None:
-            found = self._table.features[self._range.rows, column] if self._range.rows is not None else self._turn()[column]
-            infinite = np.isinf(found)
-            if infinite.any():
-                found = np.where(infinite, np.float32(np.nan), found)
-            self._columns[column] = found
+            found = self._columns[column] = _known(self._table.features[self._range.rows, column])
         return found
 
     def _turn(self) -> Features:
         # All columns at once: turning the rows on their side while they are in the cache takes half the time.
         if self._turned is None:
             rows = self._range.of(self._table.features)
-            self._turned = np.empty((rows.shape[1], rows.shape[0]), np.float32)
-            np.copyto(self._turned, rows.T)
+            turned = np.empty((rows.shape[1], rows.shape[0]), np.float32)
+            np.copyto(turned, rows.T)
+            self._turned = _known(turned)
         return self._turned
 
     def feature(self, column: int) -> NDArray[np.float64]:
@@ -168,7 +167,7 @@ class Slice(Batch):
         column = self._numbers.get(name)
         if column is None:
             whole = self._table.numbers.get(name)
-            column = np.full(self.size, np.nan) if whole is None else without_infinities(self._range.of(whole).copy())
+            column = np.full(self.size, np.nan) if whole is None else without_infinities(np.array(self._range.of(whole)))
             self._numbers[name] = column
         return column
 
@@ -199,9 +198,16 @@ class Slice(Batch):
         """
         Return some rows of the slice as a batch of their own.
         """
-        part = Slice(self._table, self._range.few(rows), len(self.memo))
+        part = Slice(self._table, _Range(0, 0, self.places(rows)), len(self.memo))
         part.lists, part.rates = self.lists, self.rates
         return part
+
+
+def _known(values: Features) -> Features:
+    infinite = np.isinf(values)
+    if infinite.any():
+        values[infinite] = np.nan
+    return values
 
 
 #: The texts of a field that no row has.

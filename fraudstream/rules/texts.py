@@ -60,7 +60,7 @@ class Words:
 
     def ask(self, key: Hashable, codes: Codes, answer: Answer) -> Bools:
         """
-        Return the answer for each code; a text is asked at most once for each key.
+        Return the answer for each code; a text that was asked for the same key in an earlier batch is not asked again.
         """
         known = self._answers.get(key)
         if known is None:
@@ -69,10 +69,23 @@ class Words:
             self._answers[key] = known
         found = known.take(codes)
         if self.size > _ASKED_WHOLE and (unasked := found == _NOT_ASKED).any():
-            fresh = np.unique(codes[unasked])
+            # A text that stands in several of these rows is asked several times: cheaper than to sort them out.
+            fresh = codes[unasked]
             known[fresh] = answer(self.pick(fresh))
             found = known.take(codes)
         return found.view(np.bool_)
+
+    def ask_in(self, members: frozenset[str], codes: Codes) -> Bools:
+        """
+        Return for each code whether its text is one of many.
+        """
+        return self.ask(members.__contains__, codes, lambda values: bools(map(members.__contains__, values)))
+
+    def known(self, codes: Codes) -> Bools:
+        """
+        Return which codes stand for a text.
+        """
+        return self.ask(_is_known, codes, lambda values: bools(map(_is_known, values)))
 
     def code(self, wanted: str | None) -> int | None:
         """
@@ -145,6 +158,14 @@ class Texts:
             return self.words.ask(test, self.codes, lambda values: bools(map(test, values)))
         return self.spread(bools(map(test, self.values)))
 
+    def ask_in(self, members: frozenset[str]) -> Bools:
+        """
+        Return which rows hold one of many texts.
+        """
+        if self.words is not None and self.codes is not None:
+            return self.words.ask_in(members, self.codes)
+        return self.spread(bools(map(members.__contains__, self.values)))
+
     def ask_all(self, key: Hashable, answer: Answer) -> Bools:
         """
         Return the answer for each row of a question that takes many texts at once; equal keys must mean equal questions.
@@ -158,7 +179,10 @@ class Texts:
         Return which rows have a text.
         """
         if self._known is None:
-            self._known = self.ask(_is_known)
+            if self.words is not None and self.codes is not None:
+                self._known = self.words.known(self.codes)
+            else:
+                self._known = self.ask(_is_known)
         return self._known
 
     def rows(self) -> list[str | None]:

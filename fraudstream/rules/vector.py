@@ -227,7 +227,7 @@ class _Builder:
         def listed(batch: Batch) -> Mask:
             contents, column = batch.lists[name], texts(batch)
             if contents.plain:
-                return column.ask(contents.exact.__contains__)
+                return column.ask_in(contents.exact)
             held = column.ask_all((contents, "holds"), contents.holds)
             if contents.timed and (rows := held.nonzero()[0]).size:
                 held[rows] = contents.holds(column.at(rows).rows(), batch.number("timestamp")[rows])

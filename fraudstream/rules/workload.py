@@ -84,6 +84,9 @@ def _term(random: Random) -> str:
 
 
 def address(number: int) -> str:
+    """
+    Return the internet address of a person.
+    """
     return f"10.{number >> 16 & 255}.{number >> 8 & 255}.{number & 255}"
 
 

@@ -145,9 +145,7 @@ def backtest(
     )
 
 
-def _again(
-    baseline: RuleSet, fired: Sequence[Fired], swept: Callable[[RuleSet], tuple[Fired, ...]]
-) -> tuple[Fired, ...]:
+def _again(baseline: RuleSet, fired: Sequence[Fired], swept: Callable[[RuleSet], tuple[Fired, ...]]) -> tuple[Fired, ...]:
     """
     Return where the rules of the baseline fire, taken from the candidate where one of its rules fires alike.
     """

@@ -17,7 +17,7 @@ from fraudstream.domain.decision import LabelValue
 from fraudstream.domain.errors import InvalidSource
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.table import Column, Features, Table
-from fraudstream.rules.texts import Codes, Words
+from fraudstream.rules.texts import Bools, Codes, Words
 from fraudstream.rules.vocabulary import TEXT_FIELDS
 
 #: What is known of a payment: nothing, that it was honest, that it was fraud, or that nobody is sure.
@@ -76,12 +76,13 @@ class ArrowWords(Words):
         missing: Whether one more code, the last, stands for none.
     """
 
-    __slots__ = ("_array", "_missing")
+    __slots__ = ("_array", "_members", "_missing")
 
     def __init__(self, array: Arrow, *, missing: bool) -> None:
         super().__init__(())
         self._array = array
         self._missing = missing
+        self._members: dict[frozenset[str], Bools] = {}
         self.size = len(array) + missing
 
     @property
@@ -101,6 +102,31 @@ class ArrowWords(Words):
         if self._values or len(codes) * 4 > self.size:
             return super().pick(codes)
         found: list[str | None] = self._array.take(pa.array(codes, mask=codes == len(self._array))).to_pylist()
+        return found
+
+    def ask_in(self, members: frozenset[str], codes: Codes) -> Bools:
+        """
+        Return for each code whether its text is one of many, all words looked up by Arrow in one go.
+        """
+        known = self._members.get(members)
+        if known is None:
+            known = self._members[members] = self._among(members)
+        return known.take(codes)
+
+    def _among(self, members: frozenset[str]) -> Bools:
+        try:
+            wanted = pa.array(list(members), self._array.type)
+        except UnicodeEncodeError:
+            # What is no valid text can be no word of Arrow.
+            wanted = pa.array([one for one in members if one.encode(errors="replace").decode() == one], self._array.type)
+        found = pc.is_in(self._array, value_set=wanted).to_numpy(zero_copy_only=False)
+        return np.append(found, np.zeros(int(self._missing), np.bool_))
+
+    def known(self, codes: Codes) -> Bools:
+        """
+        Return which codes stand for a text.
+        """
+        found: Bools = codes != len(self._array)
         return found
 
 
