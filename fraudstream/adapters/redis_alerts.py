@@ -119,7 +119,7 @@ class RedisAlertFolder:
             *self._head, one.delivery.entry_id, one.transaction_id, one.alert.alert_id, *self._prefixes, *self._times,
             SEVERITIES.index(severity), msgspec.json.encode(one.alert), one.currency, one.amount_minor, repr(one.major),
             one.alert.outcome.value, int(one.alert.decided_at.timestamp() * 1000), bearing.family, bearing.rule_id,
-            bearing.entity, bearing.entity_id, one.alert.merchant, JOURNAL_LENGTH,
+            bearing.entity, bearing.token, one.alert.merchant, JOURNAL_LENGTH,
         ]  # fmt: skip
         for name, policy in self._policies.items():
             words += [name, int(policy.first_wait_s[severity] * 1000), int(policy.gap_s[severity] * 1000)]

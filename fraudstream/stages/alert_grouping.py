@@ -39,6 +39,13 @@ class Bearing(msgspec.Struct, frozen=True, kw_only=True):
         basis = b"".join(len(part.encode()).to_bytes(4) + part.encode() for part in parts)
         return hashlib.sha256(basis).hexdigest()[:32]
 
+    @property
+    def token(self) -> str:
+        """
+        A name for the entity from which nobody reads it: an id may be an address, of mail or of the network.
+        """
+        return hashlib.sha256(f"{self.entity}|{self.entity_id}".encode()).hexdigest()[:20] if self.entity_id else ""
+
 
 def bearing(decision: Decision) -> Bearing:
     """

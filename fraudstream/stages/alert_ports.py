@@ -44,7 +44,8 @@ class AlertGroup(msgspec.Struct, frozen=True, kw_only=True):
     One alert group, or one digest of groups, as the book has it.
 
     ``values`` are minor units by currency, ``outcomes`` count decisions. ``revision`` changes when there is something to tell.
-    ``bearing`` of a digest holds its reason as ``family``. ``alert`` is None in a digest only.
+    ``bearing`` holds the entity's token in place of its id; that of a digest holds its reason as ``family``. ``alert`` is None
+    in a digest only.
     """
 
     alert_id: str

@@ -21,6 +21,7 @@ from fraudstream.domain.decision import Outcome
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.local import LocalValkey
 from fraudstream.settings import Settings, load
+from fraudstream.stages.alert_grouping import Bearing
 from tests.support.builders import a_decision, a_transaction
 from tests.support.fake_slack import FakeSlack, fake_slack
 from tests.support.slack_presses import SECRET, a_press, press
@@ -283,7 +284,8 @@ async def test_answers_are_on_record_with_who_gave_them(valkey: LocalValkey, dat
     assert [tuple(row) for row in audit] == [
         ("@ann", f"alerts.{action}", "Slack user U1", f"alerts/{alert_id}") for action in ("snooze", "answer")
     ]
-    assert [tuple(row) for row in snoozes] == [("many_cards", "card", "tok_00004242", "@ann")]
+    token = Bearing(family="", rule_id="", entity="card", entity_id="tok_00004242").token
+    assert [tuple(row) for row in snoozes] == [("many_cards", "card", token, "@ann")]
     assert {row["alert_id"] for row in alerts} == {alert_id}
     assert [row["transaction_id"] for row in alerts] == ["txn_1", "txn_2"]
 

@@ -1,0 +1,41 @@
+"""
+A storm over real processes, a part of the size; ``benchmarks/alert_storm.py`` runs it whole.
+"""
+
+from tests.support.alert_storm import Storm, StormPlan
+
+
+async def test_a_storm_over_two_alerters_of_which_one_is_killed_loses_nothing_and_floods_nobody() -> None:
+    plan = StormPlan(transactions=1_500, over_s=4.0, entities=900, kills=1, postgres="down")
+
+    report = await Storm(plan).run()
+
+    assert (report.lost, report.astray, report.undeliverable) == (0, 0, 0)
+    assert report.groups > 600
+    assert report.posts + report.digests + report.replies <= 60
+    assert report.digests <= 3
+    assert report.doubles <= report.drops + report.kills
+    assert report.refused_by_limits == 0
+    assert report.delay_s["p99"] < 60
+
+
+async def test_below_a_storm_every_alert_is_told_within_seconds_and_is_on_record() -> None:
+    settings = {"FRAUDSTREAM_ALERT_STORM_GROUPS": "200"}
+    plan = StormPlan(
+        transactions=12,
+        over_s=3.0,
+        entities=4,
+        critical=1.0,
+        kills=0,
+        alerters=1,
+        moody=False,
+        postgres="up",
+        settings=settings,
+    )
+
+    report = await Storm(plan).run()
+
+    assert (report.lost, report.astray, report.digests, report.doubles) == (0, 0, 0, 0)
+    assert report.posts == report.groups
+    assert report.delay_critical_s["max"] < 5
+    assert report.on_record == 12
