@@ -75,7 +75,7 @@ def precision_recall_figure(named: Mapping[str, Curves], bands: Thresholds | Non
         "Of what is flagged from a score on: how much is fraud, against how much of all fraud it is",
         Axis(label="recall: share of the frauds that are flagged", low=0, high=1, ticks=_SHARES),
         Axis(label="precision: share of the flagged that is fraud", low=0, high=1, ticks=_SHARES),
-        [*lines, chance, Dots(name="flagged from here on" if marks else "", dots=marks, colour=PURPLE)],
+        [*lines, chance, Dots(name="threshold" if marks else "", dots=marks, colour=PURPLE)],
     )
 
 

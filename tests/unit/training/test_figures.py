@@ -76,6 +76,13 @@ def test_nothing_is_drawn_outside_of_the_picture(drawn: dict[str, str]) -> None:
             assert all(0 <= y <= 440 for y in numbers[1::2])
 
 
+def test_words_end_inside_of_the_picture(drawn: dict[str, str]) -> None:
+    for svg in drawn.values():
+        for text in places(svg, "text"):
+            if text.get("text-anchor") == "start":
+                assert float(text.get("x", "")) + 6.6 * len(text.text or "") < 740
+
+
 def test_thresholds_are_marked_where_their_recall_lies(drawn: dict[str, str]) -> None:
     rows, scores = some_rows()
     recall = float((scores[rows.fraud] >= 0.5).mean())
