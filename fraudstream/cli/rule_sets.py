@@ -52,7 +52,7 @@ def refusals(command: Callable[P, R]) -> Callable[P, R]:
     return exits(wrapped)
 
 
-def _at_desk(work: Callable[[Any], Awaitable[R]], *, config: str | None, redis_url: str | None, actor: str | None = None) -> R:
+def at_desk(work: Callable[[Any], Awaitable[R]], *, config: str | None, redis_url: str | None, actor: str | None = None) -> R:
     """
     Do one piece of work at the desk for rules.
     """
@@ -67,7 +67,10 @@ def _at_desk(work: Callable[[Any], Awaitable[R]], *, config: str | None, redis_u
     return asyncio.run(main())
 
 
-async def _chosen(desk: Any, what: str | None) -> Any:
+async def chosen(desk: Any, what: str | None) -> Any:
+    """
+    Return the set that was named, or the one in force.
+    """
     return await (desk.in_force() if what is None else desk.find(what))
 
 
@@ -75,12 +78,19 @@ async def _chosen(desk: Any, what: str | None) -> Any:
 @refusals
 def list_command(what: Where = None, redis_url: RedisUrl = None, config: Config = None, as_json: AsJson = False) -> None:
     """
-    List the rules that are in force, the strongest first.
+    List the rules that are in force, the strongest first, and say how many workers follow.
 
     Example: fraudstream rules list
     """
-    named = _at_desk(lambda desk: _chosen(desk, what), config=config, redis_url=redis_url)
+
+    async def work(desk: Any) -> tuple[Any, Any, list[Any]]:
+        return await chosen(desk, what), (await desk.history())[0], await desk.workers()
+
+    named, pointer, workers = at_desk(work, config=config, redis_url=redis_url)
     print_rules(named.rules, named.where, as_json=as_json)
+    if what is None and workers and not as_json:
+        behind = [one.worker for one in workers if one.in_force != pointer.rule_set or one.behind_s]
+        typer.echo(f"{len(workers) - len(behind)} of {len(workers)} workers follow: fraudstream rules workers")
 
 
 @rules_app.command("show")
@@ -102,7 +112,7 @@ def show_command(
     from fraudstream.app.rule_files import listed
     from fraudstream.rules.edit import source_of
 
-    named = _at_desk(lambda desk: _chosen(desk, what), config=config, redis_url=redis_url)
+    named = at_desk(lambda desk: chosen(desk, what), config=config, redis_url=redis_url)
     source = source_of(named.rules.source, rule_id)
     if as_json:
         (rule,) = [one for one in listed(named.rules) if one.rule_id == rule_id]
@@ -134,7 +144,7 @@ def push_command(
         pushed = await desk.push(file, reason=reason)
         return pushed, await desk.activate(pushed.rule_set, reason=reason) if activate else None
 
-    pushed, changed = _at_desk(work, config=config, redis_url=redis_url, actor=actor)
+    pushed, changed = at_desk(work, config=config, redis_url=redis_url, actor=actor)
     if as_json:
         data = {"pushed": msgspec.to_builtins(pushed), "changed": msgspec.to_builtins(changed)}
         print_json("fraudstream.rules_push/1", data)
@@ -162,7 +172,7 @@ def activate_command(
 
     Example: fraudstream rules activate 3fa9c1d2 --reason "reviewed"
     """
-    changed = _at_desk(lambda desk: desk.activate(rule_set, reason=reason), config=config, redis_url=redis_url, actor=actor)
+    changed = at_desk(lambda desk: desk.activate(rule_set, reason=reason), config=config, redis_url=redis_url, actor=actor)
     _print_changed(changed, as_json=as_json)
 
 
@@ -176,7 +186,7 @@ def rollback_command(
 
     Example: fraudstream rules rollback --reason "blocks too many"
     """
-    changed = _at_desk(lambda desk: desk.rollback(reason=reason), config=config, redis_url=redis_url, actor=actor)
+    changed = at_desk(lambda desk: desk.rollback(reason=reason), config=config, redis_url=redis_url, actor=actor)
     _print_changed(changed, as_json=as_json)
 
 
@@ -200,7 +210,7 @@ def disable_command(
     Example: fraudstream rules disable tiny_payments --for 1h --reason "hits the new shop"
     """
     until_ms = None if span is None else int((time.time() + span) * 1000)
-    changed = _at_desk(
+    changed = at_desk(
         lambda desk: desk.disable(rule_id, until_ms=until_ms, reason=reason), config=config, redis_url=redis_url, actor=actor
     )
     _print_changed(changed, as_json=as_json)
@@ -223,9 +233,9 @@ def diff_command(
     import msgspec
 
     async def work(desk: Any) -> Any:
-        return desk.compare(await desk.find(new), await _chosen(desk, old))
+        return desk.compare(await desk.find(new), await chosen(desk, old))
 
-    found = _at_desk(work, config=config, redis_url=redis_url)
+    found = at_desk(work, config=config, redis_url=redis_url)
     if as_json:
         print_json("fraudstream.rules_diff/1", msgspec.to_builtins(found))
         return
@@ -250,15 +260,15 @@ def history_command(
     """
     import msgspec
 
-    pointer, entries = _at_desk(lambda desk: desk.history(), config=config, redis_url=redis_url)
+    pointer, entries = at_desk(lambda desk: desk.history(), config=config, redis_url=redis_url)
     last = entries[::-1][:limit]
     if as_json:
         data = {"in_force": msgspec.to_builtins(pointer), "history": msgspec.to_builtins(last)}
         print_json("fraudstream.rules_history/1", data)
         return
-    rows = [(moment(one.at_ms), one.kind, _short(one.rule_set), one.actor, one.reason) for one in last]
+    rows = [(moment(one.at_ms), one.kind, short(one.rule_set), one.actor, one.reason) for one in last]
     typer.echo(columns(("when", "what", "set", "who", "why"), rows))
-    typer.echo(f"in force: {_short(pointer.rule_set)}, change {pointer.seq}")
+    typer.echo(f"in force: {short(pointer.rule_set)}, change {pointer.seq}")
 
 
 def _print_changed(changed: Any, *, as_json: bool) -> None:
@@ -272,12 +282,15 @@ def _print_changed(changed: Any, *, as_json: bool) -> None:
 
 def _changed_text(changed: Any) -> str:
     return (
-        f"in force: {_short(changed.rule_set)} (change {changed.seq}, {changed.kind} by {changed.actor}), "
-        f"before: {_short(changed.before)}"
+        f"in force: {short(changed.rule_set)} (change {changed.seq}, {changed.kind} by {changed.actor}), "
+        f"before: {short(changed.before)}"
     )
 
 
-def _short(rule_set: str) -> str:
+def short(rule_set: str) -> str:
+    """
+    Write a set for people.
+    """
     return rule_set[:12] or "the file of the settings"
 
 

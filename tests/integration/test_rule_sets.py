@@ -198,7 +198,7 @@ class Worker:
     What of a worker follows the rules.
     """
 
-    def __init__(self, office: Office, valkey: LocalValkey, *, guarded: bool = False) -> None:
+    def __init__(self, office: Office, valkey: LocalValkey, *, guarded: bool = False, name: str = "") -> None:
         settings = Settings(redis_url=valkey.url)
         features = load_rulebook(settings).features
         self.metrics = Metrics(groups=["fraud-check"], producer=False, monitor=False)
@@ -207,7 +207,7 @@ class Worker:
         self.width = len(features.names)
         self.lists = Lists(settings, office.lists)
         self.judge = RulesJudge(self.from_file, report)
-        self.watch = RuleWatch(office.sets, self.judge, self.from_file, self.lists, report, guarded=guarded)
+        self.watch = RuleWatch(office.sets, self.judge, self.from_file, self.lists, report, guarded=guarded, worker=name)
 
     async def verdict(self) -> RulesVerdict:
         (verdict,) = await self.judge.judge([a_transaction()], np.zeros((1, self.width), np.float32))
@@ -316,6 +316,48 @@ async def test_a_rule_above_its_guard_goes_to_shadow_on_every_worker_and_tells_w
     assert [(one.rule_set, len(one.hits), len(one.shadow_hits)) for one in verdicts] == [(pointer.rule_set, 0, 1)] * 2
     assert [one.value("rule_trips_total", rule_id="typo") for one in (worker, other)] == [1, None]
     assert (await desk.rollback(reason="it was meant")).rule_set == history[0].rule_set
+
+
+async def test_a_rule_above_its_backtest_goes_to_shadow_too(office: Office, valkey: LocalValkey) -> None:
+    desk, worker = office.desk("ana"), Worker(office, valkey, guarded=True)
+    source = "rule typo block if :amount: > 5\n"
+    await desk.expect(office.bench.load(source, name="backtested"), {"typo": 0.004}, payments=10_000)
+    await desk.activate((await desk.push(office.file(source), reason="why")).rule_set, reason="on")
+    await worker.watch.start()
+    for _ in range(1_000):
+        await worker.verdict()
+
+    await worker.watch.look()
+
+    _, history = await desk.history()
+    found = (await desk.in_force()).rules
+    assert history[-1].reason.startswith("typo fired on 100.00% of payments, its backtest said 0.400%")
+    assert [rule.shadow for rule in found.rules] == [True]
+    assert (await desk.expected(found))["typo"].rate == 0.004
+    with pytest.raises(InvalidRule, match="there is no rule other"):
+        await desk.expect(found, {"other": 0.1}, payments=1)
+
+
+async def test_the_fleet_sees_who_has_not_followed_and_why(office: Office, valkey: LocalValkey) -> None:
+    desk, good, bad = office.desk("ana"), Worker(office, valkey, name="good"), Worker(office, valkey, name="bad")
+    for one in (good, bad):
+        await one.watch.start()
+    pushed = await desk.push(office.file(SOURCE), reason="why")
+    await desk.activate(pushed.rule_set, reason="on")
+    bad.lists.broken = True
+
+    for one in (good, bad):
+        await one.watch.look()
+    told = {one.worker: one for one in await desk.workers()}
+    shown = bad.value("rules_behind_seconds")
+    await desk.rollback(reason="back")
+    await bad.watch.look()
+
+    assert (told["good"].rule_set, told["good"].problem) == (pushed.rule_set, "")
+    assert (told["bad"].rule_set, told["bad"].in_force, told["bad"].problem) == (bad.from_file.id, "", "a fault of ours")
+    assert shown is not None
+    assert shown > 0
+    assert bad.value("rules_behind_seconds") == 0
 
 
 async def test_a_guard_that_is_switched_off_trips_nothing(office: Office, valkey: LocalValkey) -> None:

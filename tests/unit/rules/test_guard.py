@@ -1,7 +1,7 @@
 import pytest
 
 from fraudstream.domain.evidence import Action, RuleHit
-from fraudstream.rules.guard import FEWEST_SEEN, Guards
+from fraudstream.rules.guard import FEWEST_SEEN, Guards, fingerprint
 from fraudstream.rules.load import load_rules
 from fraudstream.rules.ruleset import RowHits
 
@@ -67,3 +67,38 @@ def test_an_old_burst_is_forgotten():
         guard.count(rows(2_000, every=3_000))
 
     assert guard.tripped() == []
+
+
+def test_a_rule_that_fires_far_more_often_than_in_its_backtest_trips_without_a_guard():
+    rules = load_rules(SOURCE, features=())
+    guard = Guards(rules, {fingerprint(rule): 0.002 for rule in rules.rules})
+    guard.count([*rows(2_000, every=20, rule_id="free"), *rows(2_000, every=100, rule_id="asleep")])
+
+    (trip,) = guard.tripped()
+
+    assert (trip.rule_id, trip.max_rate, trip.backtested) == ("free", 0.01, 0.002)
+    assert trip.text.endswith("its backtest said 0.200%, and 1.00% is the most that this allows")
+
+
+def test_a_rule_that_never_fired_in_its_backtest_may_fire_now_and_then():
+    rules = load_rules(SOURCE, features=())
+    guard = Guards(rules, {fingerprint(rule): 0.0 for rule in rules.rules})
+
+    guard.count(rows(20_000, every=500, rule_id="free"))
+
+    assert guard.tripped() == []
+
+
+def test_a_backtest_counts_for_a_rule_however_it_is_called_and_for_no_other():
+    one, renamed, shadowed, other = [
+        fingerprint(load_rules(source, features=()).rules[0])
+        for source in (
+            "rule a block if :amount: < 5 reason 'x'",
+            "rule b block if  :amount:   < 5 guard max_rate 1%",
+            "shadow rule a block if :amount: < 5",
+            "rule a block if :amount: < 6",
+        )
+    ]
+
+    assert one == renamed == shadowed
+    assert one != other
