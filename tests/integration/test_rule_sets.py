@@ -372,15 +372,15 @@ async def test_a_guard_that_is_switched_off_trips_nothing(office: Office, valkey
     assert len((await worker.verdict()).hits) == 1
 
 
-async def test_twenty_pushes_during_a_run_lose_nothing_and_every_decision_names_its_rules(tmp_path: Path) -> None:
-    sent = payments(4_200)
+async def test_pushes_during_a_run_lose_nothing_and_every_decision_names_its_rules(tmp_path: Path) -> None:
+    sent = payments(1_400)
     with a_system(DECIDING, deadline_ms=20_000) as system, Redis.from_url(system.valkey.url) as client:
         system.start_workers()
         async with _office_of(system.settings(), tmp_path) as office:
             desk = office.desk("ana")
             original = (await desk.in_force()).rules
             sets = {original.id: original}
-            for number in range(20):
+            for number in range(6):
                 append(client, sent[number * 200 : number * 200 + 200])
                 path = office.file(f"{REVIEW}rule push_{number} score +1 if :amount: > {number + 1}\n")
                 pushed = await desk.push(path, reason=f"push {number}")
@@ -388,18 +388,18 @@ async def test_twenty_pushes_during_a_run_lose_nothing_and_every_decision_names_
                 sets[pushed.rule_set] = office.bench.load(path.read_text(), name="again")
                 with pytest.raises(InvalidRule):
                     await desk.push(office.file(f"{REVIEW}rule wrong block if"), reason="wrong")
-                await _pass_by(0.2)
-            await _pass_by(1.9)
-            append(client, sent[4_000:])
+                await _pass_by(0.3)
+            await _pass_by(1.0)
+            append(client, sent[1_200:])
             wait_until_done(client, ("fraud-check", "ml-scoring"))
             found = _decisions(client)
             _, history = await desk.history()
 
-    late = ids_of(sent[4_000:])
+    late = ids_of(sent[1_200:])
     assert Counter(one.transaction.transaction_id for one in found) == Counter(dict.fromkeys(ids_of(sent), 1))
     assert [one for one in found if one.degraded] == []
     assert {one.rule_set for one in found} <= sets.keys()
-    assert len({one.rule_set for one in found}) >= 4, "the workers followed while they worked"
+    assert len({one.rule_set for one in found}) >= 3, "the workers followed while they worked"
     assert {one.rule_set for one in found if one.transaction.transaction_id in late} == {pushed.rule_set}
     assert [one for one in found if not _timely(one, history, original.id)] == []
     assert [one for one in found if not _same_hits(one, sets[one.rule_set])] == []
