@@ -22,9 +22,9 @@ from fraudstream.features.states import Standing, States
 
 #: Recomputed at once.
 _BATCH = 512
-#: A decision without the model must be there this long after its transaction, in seconds: the deadline, a second, and what a
-#: busy machine takes for the first verdict.
-_LATE_S = DEADLINE_MS / 1000 + 1.0 + 0.25
+#: A decision without the model must be there this long after its transaction, in seconds: a second for the first verdict on a
+#: busy machine, the deadline, and a second for stepping in.
+_LATE_S = 1.0 + DEADLINE_MS / 1000 + 1.0
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +65,7 @@ class Findings(msgspec.Struct, kw_only=True):
     dead_letter_missing: int = 0
     dead_letter_doubled: int = 0
     alerts_missing: int = 0
+    alerts_lost_with_history: int = 0
     alerts_doubled: int = 0
     labels_lost: int = 0
     late: int = 0
@@ -154,7 +155,10 @@ def _letters(evidence: Evidence, found: Findings) -> None:
 
 def _alerts(evidence: Evidence, found: Findings) -> None:
     flagged = {row.transaction_id for row in evidence.books.rows if row.outcome != "approve"}
-    found.alerts_missing = found.note("flagged and nobody told", flagged - evidence.alerts.keys())
+    missing = flagged - evidence.alerts.keys()
+    # What is on record is not sent again after a flush, and who had not been told of it by then is never told.
+    found.alerts_lost_with_history = len(missing & evidence.rewritten)
+    found.alerts_missing = found.note("flagged and nobody told", missing - evidence.rewritten)
     found.alerts_doubled = sum(count - 1 for count in evidence.alerts.values())
 
 

@@ -54,7 +54,8 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 
 PROFILES = {
     "slice": Profile(
-        transactions=2_500, beats=14, groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
+        transactions=2_400, beats=11, beat_s=0.7,
+        groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
         sigkill=12, stops=2, connection=8, redis_kill=1, postgres_stop=1, sigterm=1, rule_changes=1,
         undecodable=2, raises=2, kills_poison=1,
         least={"sigkill": 10, "sigstop": 1, "connection": 5, "redis_kill": 1, "postgres_stop": 1, "poison": 5, "sigterm": 5},

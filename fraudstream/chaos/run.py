@@ -86,6 +86,7 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     consumers_left: int
     keys_left: int
     alerts_missing: int
+    alerts_lost_with_history: int
     alerts_doubled: int
     flagged: int
     degraded: int
@@ -294,6 +295,7 @@ class _Run:
             consumers_left=behind.consumers,
             keys_left=behind.keys,
             alerts_missing=found.alerts_missing,
+            alerts_lost_with_history=found.alerts_lost_with_history,
             alerts_doubled=found.alerts_doubled,
             flagged=found.flagged,
             degraded=found.degraded,

@@ -95,7 +95,8 @@ def _print_report(report: Any) -> None:
     table.add_row("vectors wrong", f"{report.vector_errors} of {report.vectors_checked:,} computed again")
     letters = f"{report.dead_letters}; innocents {report.dead_letter_innocents}, missing {report.dead_letter_missing}"
     table.add_row("dead letters", f"{letters}, twice {report.dead_letter_doubled}")
-    table.add_row("alerts", f"flagged {report.flagged:,}; missing {report.alerts_missing}, sent again {report.alerts_doubled}")
+    alerts = f"flagged {report.flagged:,}; missing {report.alerts_missing}, sent again {report.alerts_doubled}"
+    table.add_row("alerts", f"{alerts}, lost with a history {report.alerts_lost_with_history}")
     table.add_row("left behind", f"pending {report.pending}, consumers {report.consumers_left}, keys {report.keys_left}")
     table.add_row("degraded", f"{report.degraded:,}; later than the deadline {report.late_without_model}")
     table.add_row("seconds", f"{report.seconds}")
