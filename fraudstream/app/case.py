@@ -14,6 +14,7 @@ from fraudstream.app.decision_text import masked_value, shown_decision, shown_ro
 from fraudstream.app.explain import Explanation, explain
 from fraudstream.app.letters import Actor
 from fraudstream.app.shelf import Shelf
+from fraudstream.app.verify import Verified, verify
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.errors import ConfigurationError, InvalidSettings
 from fraudstream.settings import Settings
@@ -85,6 +86,12 @@ class CaseRoom:
             explained = {one.transaction_id: one for one in await explain(list(whole.values()), shelf)}
             for each in some:
                 yield explained.get(each, each)
+
+    async def verify(self, shelf: Shelf, *, sample: int) -> Verified:
+        """
+        Execute decisions by chance again, and count.
+        """
+        return await verify(self._search, shelf, sample=sample)
 
     async def _unmasked(self, action: str, resource: str) -> None:
         entry = AuditEntry(

@@ -314,6 +314,47 @@ def explain(
         raise typer.Exit(BAD_NEWS)
 
 
+@decisions_app.command("verify")
+@exits
+def verify(
+    sample: Annotated[int, typer.Option(help="So many decisions on record by chance.", min=1)] = 10_000,
+    archive: Archive = None,
+    as_json: AsJson = False,
+    postgres_url: PostgresUrl = None,
+    config: Config = None,
+) -> None:
+    """
+    Execute decisions by chance again, bit for bit, whatever rules, lists and models made them; exit 1 when one is not the same.
+
+    What is no longer current is looked up by its hash: in Redis, in the registry of models, and in --archive.
+
+    Example: fraudstream decisions verify --sample 10000 --json
+    """
+    import msgspec
+
+    from fraudstream.app.case import shown_explanation
+    from fraudstream.app.shelf import Shelf
+
+    async def work(room: Any, settings: Any) -> Any:
+        return await room.verify(Shelf(settings, archive or ()), sample=sample)
+
+    found = _in_case_room(work, postgres_url=postgres_url, config=config)
+    counts = msgspec.structs.asdict(found) | {"not_same": [shown_explanation(one) for one in found.not_same]}
+    if as_json:
+        print_json("fraudstream.verify/1", counts)
+    else:
+        for one in counts["not_same"]:
+            typer.echo(plain_text(one["transaction_id"]))
+            _print_execution(one)
+        typer.echo(
+            f"{found.same:,} of {found.decisions:,} the same, bit for bit, {found.differs:,} differ, "
+            f"{found.not_at_hand:,} cannot be executed; made by {found.rule_sets} rule sets, {found.models} models, "
+            f"{found.list_versions} versions of lists; {found.seconds:.1f} s"
+        )
+    if found.same < found.decisions:
+        raise typer.Exit(BAD_NEWS)
+
+
 def _absent(transaction_id: str) -> dict[str, Any]:
     return {
         "transaction_id": transaction_id,
