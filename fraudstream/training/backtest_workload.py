@@ -2,8 +2,12 @@
 Recorded payments that the speed of a backtest is measured on; always the same for the same numbers.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from fraudstream.rules.workload import CATEGORIES, COUNTRIES, FEATURES, FIRST_MS, address
 from fraudstream.training.payments import FRAUD, LEGITIMATE, RecordedTable
@@ -45,11 +49,12 @@ def recorded_workload(rows: int, *, list_entries: int, seed: int = 7) -> Recorde
     return RecordedTable(pa.table(columns), truth)
 
 
-def _coded(codes: np.ndarray, words: object, missing: np.ndarray | None = None) -> pa.DictionaryArray:
-    return pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32), mask=missing), pa.array(list(words)))
+def _coded(codes: NDArray[Any], words: Iterable[str], missing: NDArray[np.bool_] | None = None) -> Any:
+    indices: Any = pa.array(codes.astype(np.int32), mask=missing)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(list(words)))
 
 
-def _vectors(matrix: np.ndarray) -> pa.Array:
+def _vectors(matrix: NDArray[np.float32]) -> Any:
     width = 4 * matrix.shape[1]
     offsets = pa.array(np.arange(len(matrix) + 1, dtype=np.int32) * width).buffers()[1]
     return pa.Array.from_buffers(pa.binary(), len(matrix), [None, offsets, pa.py_buffer(matrix.tobytes())])
