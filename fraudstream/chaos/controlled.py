@@ -54,6 +54,7 @@ async def run_controls(seed: int, *, binary: str | None, inherited: Mapping[str,
         ConfigurationError: A server or worker did not start, or a control does not fit what it breaks any more.
     """
     honest = await run_chaos(control_plan("", seed, binary=binary, inherited=inherited), progress)
+    progress.step(f"nothing broken: {'passed' if honest.passed else honest.problems}")
     tried: list[Tried] = []
     for name in CONTROLS:
         report = await run_chaos(control_plan(name, seed, binary=binary, inherited=inherited), progress)
