@@ -54,7 +54,8 @@ class StormPlan(msgspec.Struct, frozen=True, kw_only=True):
     What happens: ``transactions`` flagged ones within ``over_s``, about so many ``entities``; ``critical`` is the share of
     blocks.
 
-    ``kills`` alerters are killed while it lasts, each replaced by a new one. ``postgres`` is up, down or none.
+    ``kills`` alerters are killed while it lasts, each replaced by a new one. ``postgres`` is up, down or none. With ``swift``
+    the alerters wait a part of the time only.
     """
 
     transactions: int = 20_000
@@ -66,6 +67,7 @@ class StormPlan(msgspec.Struct, frozen=True, kw_only=True):
     moody: bool = True
     postgres: str = "none"
     seed: int = 11
+    swift: bool = False
     settings: Mapping[str, str] = {}
 
 
@@ -178,7 +180,10 @@ class Storm:
         }
 
     def _start(self) -> None:
-        command = [sys.executable, "-m", "fraudstream", "alerter", "start", "--channel", "slack"]
+        words = (
+            ["tests.support.swift_alerter"] if self.plan.swift else ["fraudstream", "alerter", "start", "--channel", "slack"]
+        )
+        command = [sys.executable, "-m", *words]
         self._alerters.append(subprocess.Popen(command, cwd=ROOT, env=self._environment))
 
     async def _kill(self) -> None:
