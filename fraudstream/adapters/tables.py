@@ -32,6 +32,13 @@ def read_columns(path: Path, names: Sequence[str] = ()) -> dict[str, NDArray[np.
     return {name: table[name].to_numpy() for name in table.column_names}
 
 
+def write_table(path: Path, table: pa.Table) -> None:
+    """
+    Write a whole table as Parquet.
+    """
+    pq.write_table(table, path, compression="zstd")
+
+
 class VectorTable:
     """
     A Parquet file of feature vectors: ``transaction_id``, ``occurred_at``, ``fraud`` (null where nobody said), one column each.

@@ -52,25 +52,34 @@ def bench_rules_command(
     list_entries: Annotated[int, typer.Option(help="Entries of each of three lists.", min=1)] = 50_000,
     batch: Annotated[int, typer.Option(help="Transactions evaluated at once.", min=1)] = 256,
     seconds: Annotated[float, typer.Option(help="How long each case is measured.", min=0)] = 3.0,
+    backtest_rows: Annotated[int, typer.Option(help="Recorded payments of the backtest; 0 leaves it out.", min=0)] = 1_000_000,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """
-    Measure the rules alone on one core, columns built from the transactions included.
+    Measure the rules alone on one core: live, columns built from the transactions included, and a backtest over Arrow columns.
 
     Example: fraudstream bench rules --json
     """
     import msgspec
 
+    from fraudstream.app.bench_backtest import bench_backtest
     from fraudstream.app.bench_rules import DEFAULT_RULES, bench_rules
     from fraudstream.cli.screen import table
 
     cases = bench_rules([rules] if rules else DEFAULT_RULES, list_entries=list_entries, batch=batch, seconds=seconds)
+    tried = bench_backtest(rules=rules or 50, rows=backtest_rows, list_entries=list_entries) if backtest_rows else None
     if as_json:
-        print_json("fraudstream.bench_rules/1", {"cases": msgspec.to_builtins(cases), "commit": commit()})
+        rate = None if tried is None else tried.rows_per_second
+        data = {"cases": msgspec.to_builtins(cases), "backtest_rows_per_second": rate, "backtest": msgspec.to_builtins(tried)}
+        print_json("fraudstream.bench_rules/1", {**data, "commit": commit()})
     else:
         head = ("rules", "list entries", "batch", "transactions/s", "hit")
         shown = [(c.rules, c.list_entries, c.batch, round(c.transactions_per_second), f"{c.hit_ratio:.1%}") for c in cases]
         typer.echo(table(head, shown))
+        if tried is not None:
+            speeds = (tried.rows_per_second, tried.rows_per_cpu_second, tried.rows_per_second_from_file)
+            head = ("backtest rules", "rows", "rows/s", "rows per CPU second", "rows/s with the file read")
+            typer.echo(table(head, [(tried.rules, tried.rows, *map(round, speeds))]))
 
 
 @bench_app.command("features")

@@ -218,15 +218,17 @@ def vectors(column: Arrow, width: int) -> Features:
             lengths = pc.binary_length(chunk)
             if chunk.null_count or pc.min_max(lengths).as_py() != {"min": 4 * width, "max": 4 * width}:
                 raise InvalidSource(f"the recorded vectors do not all have {width} features")
-            data = np.frombuffer(chunk.buffers()[-1], np.float32, len(chunk) * width, _first_byte(chunk, width))
+            data = np.frombuffer(chunk.buffers()[-1], np.float32, len(chunk) * width, _first_byte(chunk))
             parts.append(data.reshape(len(chunk), width))
     if not parts:
         return np.zeros((0, width), np.float32)
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _first_byte(chunk: Arrow, width: int) -> int:
-    return int(chunk.offset) * 4 * width
+def _first_byte(chunk: Arrow) -> int:
+    kind: type[np.signedinteger[Any]] = np.int64 if pa.types.is_large_binary(chunk.type) else np.int32
+    (first,) = np.frombuffer(chunk.buffers()[1], kind, 1, int(chunk.offset) * np.dtype(kind).itemsize).tolist()
+    return int(first)
 
 
 class _Record:
