@@ -15,6 +15,9 @@ from fraudstream.rules.lists import ListContents
 from fraudstream.rules.rates import RATES, Rates
 from fraudstream.settings import Settings
 
+#: Entries whose hits are stored at once: more of them would hold the loop up.
+MOST_HITS = 500
+
 
 class FleetLists:
     """
@@ -69,9 +72,11 @@ class FleetLists:
 
     async def store_hits(self, hits: ListHits) -> None:
         """
-        Add what was counted to the counts of the fleet; while Redis is away it is kept.
+        Add what was counted to the counts of the fleet, a part of it at a time; while Redis is away it is kept.
         """
-        counts = hits.collect()
+        everything = list(hits.collect().items())
+        counts = dict(everything[:MOST_HITS])
+        hits.give_back(dict(everything[MOST_HITS:]))
         try:
             await self._store.count_hits(counts, now_ms=int(time.time() * 1000))
         except TransientError:

@@ -15,6 +15,7 @@ from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.app.connections import address
 from fraudstream.app.list_files import ListFiles
 from fraudstream.app.list_library import ListLibrary, changed_body, full_body, versions_in_force, whole
+from fraudstream.app.list_timeline import lists_over_time
 from fraudstream.app.loading import load_rulebook
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
 from fraudstream.rules.entries import ListEntry, normal
@@ -143,6 +144,12 @@ class ListDesk:
             elif name in self._files:
                 found[name] = self._files[name]
         return found
+
+    async def lists_over_time(self) -> dict[str, ListContents]:
+        """
+        Return every list over its history: by it payments of any time are judged by the lists of that time, in one pass.
+        """
+        return await lists_over_time(self._store, self._library, self._files)
 
     async def hits(self, name: str) -> dict[str, ListHits]:
         """

@@ -235,7 +235,8 @@ def _print_edit(edit: Any, *, as_json: bool) -> None:
         print_json("fraudstream.list_change/1", msgspec.to_builtins(edit))
         return
     counts = [f"{count:,} {word}" for word in ("added", "removed", "unchanged") if (count := getattr(edit, word))]
+    name = "rates" if edit.list == "$rates" else f"@{edit.list}"
     typer.echo(
-        f"@{edit.list}: {', '.join(counts) or edit.kind}; {edit.entries:,} entries, version {edit.version or 'of the file'} "
-        f"(change {edit.seq}), before: {edit.before or 'the file'}"
+        f"{name}: {', '.join(counts) or edit.kind}; {edit.entries:,} entries, version {edit.version or 'of the file'} "
+        f"(change {edit.seq}), before: {edit.before or 'none'}"
     )

@@ -310,3 +310,21 @@ async def test_what_a_decision_was_made_with_is_found_again_after_every_change(o
     assert found[0].contents["blocked_cards"].entries == {"card_1", "from_file"}
     assert other is not None
     assert "the table of rates differs: the decision was made with 000000000000" in other[1][0]
+
+
+async def test_a_list_over_time_holds_at_each_time_what_it_held_then(office: Office) -> None:
+    desk = office.desk()
+    await desk.add("blocked_cards", entries("a", "b"), reason="one")
+    await desk.remove("blocked_cards", ["a"], reason="two")
+    await desk.add("blocked_cards", entries("a", "c"), reason="three")
+    await desk.replace("blocked_cards", entries("c"), reason="four")
+    await desk.rollback("blocked_cards", reason="five")
+    changes = await desk.history("blocked_cards")
+    values = ["from_file", "a", "b", "c", "d"]
+
+    (over,) = [contents for name, contents in (await desk.lists_over_time()).items() if name == "blocked_cards"]
+
+    assert len(changes) == 5
+    for at_ms in sorted({0, *(one.at_ms + late for one in changes for late in (-1, 0, 1))}):
+        then = (await desk.lists_as_of(at_ms))["blocked_cards"]
+        assert over.holds(values, np.full(5, float(at_ms))).tolist() == then.holds(values).tolist(), at_ms

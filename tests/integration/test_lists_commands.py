@@ -114,7 +114,7 @@ def test_rates_are_put_in_force_and_shown(fraudstream: Run, tmp_path: Path) -> N
     after = fraudstream("lists", "rates")
 
     assert "there are no rates" in before.output
-    assert "@$rates: 1 added" in done.output
+    assert "rates: 1 added" in done.output
     assert "2026-01-02 EUR 1.1\n# 1 rates of EUR, USD, version" in after.output
 
 
