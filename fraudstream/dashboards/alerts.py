@@ -15,6 +15,16 @@ _BLOCKS = 'sum(rate(fraudstream_decisions_total{outcome="block"}[15m]AGO)) / sum
 _MEMORY = "max(fraudstream_redis_memory_used_bytes) / (max(fraudstream_redis_memory_limit_bytes) > 0)"
 _LAG = "max by (stream, group) (fraudstream_group_lag_entries)"
 
+
+
+def _fell(measure: str) -> str:
+    """
+    Write that precision or recall of a model is clearly below what it was a week ago.
+    """
+    now = f"max by (model) (fraudstream_model_{measure}_ratio)"
+    return f"{now} < {limits.WORSE} * {now.replace('_ratio)', '_ratio offset 7d)')}"
+
+
 WORKERS = [
     Alert(
         "FraudstreamDown", "critical", "worker", "1m", 'absent(up{job="fraudstream"} == 1)',
@@ -101,7 +111,7 @@ STREAMS = [
         _STORAGE,
     ),
     Alert(
-        "FraudstreamDeadLettersHigh", "warning", "dlq", "5m",
+        "FraudstreamDeadLettersHigh", "warning", "dlq", "2m",
         f"sum by (stream) (increase(fraudstream_dlq_events_total[15m])) > {limits.LETTERS} and on (stream) "
         "sum by (stream) (rate(fraudstream_dlq_events_total[15m])) / sum by (stream) (rate(fraudstream_events_processed_total[15m]))"
         f" > {limits.LETTERS_SHARE}",
@@ -142,6 +152,14 @@ DECISIONS = [
         "FraudstreamModelRefused", "warning", "model", "0s", "sum by (instance) (increase(fraudstream_model_apply_failures_total[10m])) > 0",
         "Worker {{ $labels.instance }} could not take over the wanted model.",
         "It decides with the one before. Its log says models_refused and why.", _DECISIONS,
+    ),
+    Alert(
+        "FraudstreamModelWorse", "warning", "model", "1h",
+        f"({_fell('precision')} or {_fell('recall')}) "
+        f'and on (model) max by (model) (fraudstream_model_labelled_decisions{{label="fraud"}}) >= {limits.WORSE_FRAUDS}',
+        "Precision or recall of {{ $labels.model }} fell by a third within a week.",
+        "Of what is known by now it is {{ $value | humanizePercentage }}: new fraud, a broken feature, or labels that come otherwise.",
+        _DECISIONS,
     ),
     Alert(
         "FraudstreamBlockRateShift", "warning", "decisions", "15m",
@@ -189,7 +207,7 @@ OUTSIDE = [
         "Decisions are made but not stored; they wait in transactions:decisions.", _STORAGE,
     ),
     Alert(
-        "FraudstreamSinkSlow", "warning", "sink", "5m",
+        "FraudstreamSinkSlow", "warning", "sink", "2m",
         "histogram_quantile(0.9, sum by (le, sink) (rate(fraudstream_sink_write_duration_seconds_bucket[5m]))) "
         f"> {limits.SLOW_WRITE_S:g}",
         "Writes to {{ $labels.sink }} take {{ $value | humanizeDuration }}.",
@@ -219,7 +237,7 @@ OUTSIDE = [
         "Security may be unaware of fraud. What was not delivered stands in alerts:undeliverable.", _DELIVERY,
     ),
     Alert(
-        "FraudstreamNotificationTriesFailing", "warning", "alerter", "5m",
+        "FraudstreamNotificationTriesFailing", "warning", "alerter", "2m",
         'sum by (channel) (rate(fraudstream_notification_attempts_total{outcome!="ok"}[5m])) / '
         f"sum by (channel) (rate(fraudstream_notification_attempts_total[5m])) > {limits.TRIES}",
         "{{ $value | humanizePercentage }} of the tries to reach {{ $labels.channel }} fail.",

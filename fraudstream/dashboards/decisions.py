@@ -81,6 +81,16 @@ DECISIONS = Board(
             Panel("Shadow against champion", "Rows per second by how a shadow would have ended them; it decides nothing.", "eps",
                   quiet([(by("model, result", rate("shadow_rows_total", 'result!="same"')), "{{model}} {{result}}")])),
         ]),
+        ("What labels say", [
+            Panel("Model: precision and recall", "Of decisions of 30 days whose truth is known: scores from the mildest band on.",
+                  "percentunit", [(largest("model", "model_precision_ratio"), "precision {{model}}"),
+                                  (largest("model", "model_recall_ratio"), "recall {{model}}")]),
+            Panel("Decisions: precision and recall", "The same for the outcome, rules included.",
+                  "percentunit", [(largest("model", "decision_precision_ratio"), "precision {{model}}"),
+                                  (largest("model", "decision_recall_ratio"), "recall {{model}}")]),
+            Panel("Decisions whose truth is known", "What the ratios stand on; below some twenty frauds they say little.",
+                  "none", [(largest("model, label", "model_labelled_decisions"), "{{model}} {{label}}")]),
+        ]),
     ],
     TARGETS,
 )  # fmt: skip

@@ -30,5 +30,7 @@ LETTERS, LETTERS_SHARE, LETTER_AGE_S = 10, 0.001, 86_400.0
 FAILED = 1 - OBJECTIVES["decision-success"]
 #: Population stability index from which on scores have drifted; 0.1 is moderate (Siddiqi 2006).
 DRIFT = 0.25
+#: Share of last week's precision or recall that is a fall, and known frauds below which it is chance.
+WORSE, WORSE_FRAUDS = 0.67, 20
 #: How many times yesterday's share of blocks is a shift.
 BLOCK_SHIFT = 3
