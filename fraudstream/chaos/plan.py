@@ -72,7 +72,7 @@ PROFILES = {
     "control": Profile(
         transactions=1_800, beats=10, beat_s=0.6, whole=1.0,
         groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
-        sigkill=12, crash_hits=2, stops=8, connection=4, read_lost=2, undecodable=1, encores=False, finish_s=15.0,
+        sigkill=12, crash_hits=2, stops=8, connection=4, read_lost=2, undecodable=1, encores=False, finish_s=45.0,
     ),
     "full": Profile(
         transactions=250_000, beats=1_000, sigkill=1_060, crash_hits=25, stops=230, connection=540, commit_lost=25,

@@ -13,6 +13,8 @@ from fraudstream.fleet.hands import Hands, Limits
 from fraudstream.fleet.heartbeat import Heartbeat
 from fraudstream.fleet.ports import Delivery, FleetReport, Heart, OverdueSource, Stage, TransactionStream
 
+#: An entry that is handed out for the second time was in the hands of one process that died: most often of something else.
+_ONCE_MORE = 2
 #: Reads the next deliveries of one kind; an empty list means that there are none now.
 Source = Callable[[], Awaitable[list[Delivery]]]
 
@@ -170,8 +172,8 @@ class Worker:
 
     async def _one_by_one(self, interval_s: float, source: Source) -> None:
         """
-        The same for what was handed out before, with nothing else of that kind in this process until it has met its end: an
-        entry that takes the process down with it must not count against others.
+        The same for what was handed out before. What was so twice is alone of its kind in this process until it has met its end:
+        an entry that takes the process down with it must not count against others, time after time.
         """
         while not self._stop.is_set():
             async with self._suspects:
@@ -179,7 +181,9 @@ class Worker:
                     return
                 deliveries = await self._through_outages(source)
                 if deliveries:
-                    await self._hands.over(await self._hands.take(deliveries, alone=True))
+                    work = await self._hands.take(deliveries, alone=True)
+                    if any(delivery.deliveries > _ONCE_MORE for delivery in deliveries):
+                        await self._hands.over(work)
                 else:
                     self._hands.no_slot()
             if not deliveries:
