@@ -23,7 +23,6 @@ from fraudstream.adapters.redis_keys import LABELS
 from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
-from fraudstream.app.model_fold import write_fold
 from fraudstream.app.settling import until_done
 from fraudstream.domain.decision import Label, LabelValue
 from fraudstream.domain.errors import InvalidSettings
@@ -34,7 +33,8 @@ from fraudstream.producers.files import read_file
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.produce import produce
 from fraudstream.scoring.load import load_model
-from fraudstream.training.benchmark import BenchmarkPlan
+from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, encode_manifest
+from fraudstream.training.benchmark import BenchmarkPlan, fold_model, split
 from fraudstream.training.dataset import DAY_MS, Dataset, build
 
 #: One worker for each group, one batch in hand: what is first on the stream is first in every log, as in the replay.
@@ -115,7 +115,7 @@ async def run_model_parity(plan: ParityPlan, progress: Progress) -> ModelParity:
         sent, rows = _replayed(plan, features, progress)
         if plan.model is None:
             progress.step("training the model of the fold")
-            write_fold(features, rows, plan.fold, folder)
+            _write_fold(features, rows, plan.fold, folder)
         model = load_model(folder if plan.model is None else plan.model, features.names, feature_set=features.id)
         matrix = rows.matrix[: len(sent)]
         scores = model.score(matrix)
@@ -172,6 +172,16 @@ def _replayed(plan: ParityPlan, features: FeatureSet, progress: Progress) -> tup
 
     rows = build(features, noted(), progress=lambda step, done, total: progress.count(step, done, total or None))
     return sent, rows
+
+
+def _write_fold(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, folder: Path) -> None:
+    train, _ = split(rows, plan, plan.train_starts[0])
+    if not train.fraud.any():
+        raise InvalidSettings(f"the fold of {plan.train_starts[0]} has no fraud to learn from; the history must cover its days")
+    model, manifest = fold_model(features, plan, train)
+    folder.mkdir()
+    (folder / MODEL_FILE).write_bytes(model)
+    (folder / MANIFEST_FILE).write_bytes(encode_manifest(manifest))
 
 
 def _end_ms(plan: ParityPlan) -> int:

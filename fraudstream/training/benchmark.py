@@ -19,7 +19,6 @@ from fraudstream.domain.errors import InvalidSettings
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.scoring.load import open_model
 from fraudstream.scoring.manifest import Calibration, Column, Manifest, Thresholds, Training, sha256_hex
-from fraudstream.scoring.model import OnnxModel
 from fraudstream.training.dataset import DAY_MS, Dataset, Progress, require_delay, silent
 from fraudstream.training.ensemble import Ensemble, fit, suited
 from fraudstream.training.export import export
@@ -173,7 +172,7 @@ def _fold(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, start: date)
     train, test = split(rows, plan, start)
     if not train.fraud.any() or not test.fraud.any():
         raise InvalidSettings(f"the fold of {start} has no fraud to train or to test on; the history must cover its days")
-    scores = _model(features, plan, train).score(test.matrix)
+    scores = open_model(*fold_model(features, plan, train)).score(test.matrix)
     days: NDArray[np.int64] = test.occurred_ms // DAY_MS
     fold = Fold(
         train_start=start,
@@ -186,7 +185,7 @@ def _fold(features: FeatureSet, rows: Dataset, plan: BenchmarkPlan, start: date)
     return ScoredFold(fold, test, scores)
 
 
-def _model(features: FeatureSet, plan: BenchmarkPlan, train: Dataset) -> OnnxModel:
+def fold_model(features: FeatureSet, plan: BenchmarkPlan, train: Dataset) -> tuple[bytes, Manifest]:
     """
     Train and export; the order of the scores is all that counts here, so nothing is calibrated.
     """
@@ -196,7 +195,7 @@ def _model(features: FeatureSet, plan: BenchmarkPlan, train: Dataset) -> OnnxMod
         version="benchmark",
         sha256=sha256_hex(onnx),
         feature_set=features.id,
-        features=tuple(Column(name=feature.name, unit=feature.unit) for feature in features.features),
+        features=tuple(Column(name=one.name, unit=one.unit, description=one.description) for one in features.features),
         training=Training(
             source="benchmark",
             first="",
@@ -213,7 +212,7 @@ def _model(features: FeatureSet, plan: BenchmarkPlan, train: Dataset) -> OnnxMod
         thresholds=Thresholds(challenge=0.5, review=0.75, block=0.93),
         parity=0.0,
     )
-    return open_model(onnx, manifest)
+    return onnx, manifest
 
 
 def _midnight_ms(day: date) -> int:
