@@ -172,7 +172,7 @@ class Worker:
 
     async def _one_by_one(self, interval_s: float, source: Source) -> None:
         """
-        The same for what was handed out before. What was so twice is alone of its kind in this process until it has met its end:
+        The same for what was handed out before. What two processes held is alone of its kind in this one until it has met its end:
         an entry that takes the process down with it must not count against others, time after time.
         """
         while not self._stop.is_set():
