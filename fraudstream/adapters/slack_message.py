@@ -54,7 +54,8 @@ def _notice(notice: Notice) -> list[dict[str, Any]]:
     if notice.together:
         blocks.append({"type": "section", "text": _plain(notice.together, _SECTION)})
     if alert.why:
-        blocks.append({"type": "section", "text": _plain("\n".join(["Why", *(f"• {one}" for one in alert.why)]), _SECTION)})
+        blocks.append({"type": "section", "text": _marked("*Why*")})
+        blocks.append({"type": "section", "text": _plain("\n".join(f"• {one}" for one in alert.why), _SECTION)})
     blocks.append({"type": "section", "fields": columns})
     if alert.degraded:
         blocks.append({"type": "section", "text": _plain(f"⚠ {alert.degraded}", _SECTION)})
@@ -134,7 +135,8 @@ def _digest(digest: Digest) -> list[dict[str, Any]]:
         {"type": "section", "text": _marked(counted)},
     ]
     if lines:
-        blocks.append({"type": "section", "text": _plain(f"Highest amounts\n{lines}", _SECTION)})
+        blocks.append({"type": "section", "text": _marked("*Highest amounts*")})
+        blocks.append({"type": "section", "text": _plain(lines, _SECTION)})
     if tables:
         blocks.append({"type": "section", "fields": tables})
     if digest.snoozes:

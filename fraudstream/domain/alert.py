@@ -13,6 +13,8 @@ from fraudstream.domain.decision import Outcome
 #: Version of the alert where machines read it: the webhook's body and the letters in ``alerts:undeliverable``.
 ALERT_SCHEMA = "fraudstream.alert/1"
 DIGEST_SCHEMA = "fraudstream.alert_digest/1"
+#: What was done, by outcome.
+_DONE = {"block": "blocked", "review": "held for review", "challenge": "challenged", "approve": "approved"}
 
 
 class Severity(StrEnum):
@@ -141,7 +143,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.transactions == 1:
             return ""
-        done = ", ".join(f"{count:,} {outcome}" for outcome, count in self.outcomes.items())
+        done = ", ".join(f"{count:,} {_DONE.get(outcome, outcome)}" for outcome, count in self.outcomes.items())
         since = f"{self.opened_at:%H:%M:%S} to {self.last_at:%H:%M:%S} UTC"
         return f"{self.transactions:,} payments of {self.subject} from {since}: {done}; {' + '.join(self.value)}"
 
@@ -209,7 +211,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
         """
         counted = f"{self.groups:,} alerts, {self.transactions:,} payments"
         if self.reason == "storm":
-            return f"Alert storm {'is over' if self.over else 'since'} {self._since} UTC: {counted}"
+            return f"Alert storm {'is over' if self.over else 'since'} {self._since}: {counted}"
         return f"{'Held over quiet hours' if self.reason == 'quiet' else 'For information'}: {counted}"
 
     @property
@@ -222,7 +224,7 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def _since(self) -> str:
-        return f"({self.opened_at:%H:%M} to {self.last_at:%H:%M})" if self.over else f"{self.opened_at:%H:%M}"
+        return f"({self.opened_at:%H:%M} to {self.last_at:%H:%M} UTC)" if self.over else f"{self.opened_at:%H:%M} UTC"
 
 
 #: What a channel can be given to tell.
