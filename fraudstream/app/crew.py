@@ -34,6 +34,7 @@ from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.app.warm import warm_up
+from fraudstream.domain.tokens import Tokens
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.worker import Worker
@@ -62,6 +63,7 @@ class Crew:
 
     def __init__(self, settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> None:
         self._settings = settings
+        self._tokens = None if settings.token_key is None else Tokens(settings.token_key.encode())
         self._metrics = metrics
         self._stack = stack
         self._keys = Keys()
@@ -274,6 +276,7 @@ class Crew:
             default_currency=self._settings.currency,
             report=report,
             following=following,
+            tokens=self._tokens,
         )
 
     async def _recorder(self, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
@@ -284,8 +287,9 @@ class Crew:
         store = await self._postgres()
         measured = MeasuredDecisionStore(store, self._metrics, troubles=report.troubles)
         if not features.reads_labels:
-            return Labels(measured)
-        return Labels(measured, store, RedisEntityStates(self._commands, features=features, keys=self._keys))
+            return Labels(measured, tokens=self._tokens)
+        states = RedisEntityStates(self._commands, features=features, keys=self._keys)
+        return Labels(measured, store, states, tokens=self._tokens)
 
     async def _store(self, report: GroupReport) -> DecisionStore:
         return MeasuredDecisionStore(await self._postgres(), self._metrics, troubles=report.troubles)

@@ -15,7 +15,7 @@ from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import InvalidLabel, InvalidTransaction
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
-from fraudstream.domain.masking import CARD_DIGITS, has_card_number, is_card_number_id, may_hold_card_number
+from fraudstream.domain.masking import CARD_DIGITS, has_card_number, is_card_number_id, may_hold_card_number, without_sensitive
 from fraudstream.domain.transaction import Transaction
 
 #: Largest body of one transaction, in bytes.
@@ -261,7 +261,7 @@ def _normalise(owner: str, wire: _Wire, extra: dict[str, Any], now_ms: int, defa
         counterparty_balance_after_minor=_balance(
             "counterparty_balance_after", wire.counterparty_balance_after, exponent, owner
         ),
-        metadata={**extra, **(wire.metadata or {})} or None,
+        metadata=without_sensitive({**extra, **(wire.metadata or {})}) or None,
     )
 
 

@@ -4,6 +4,7 @@ Find and mask clear card numbers in text that nobody has parsed yet.
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 #: Most digits of a card number.
 CARD_DIGITS = 19
@@ -19,6 +20,16 @@ _SEPARATORS = re.compile(f"({_BETWEEN})")
 _ISSUER_PREFIXES = "34 37 4 51 52 53 54 55 22 23 24 25 26 27 6011 64 65 35 36 38 39 62"
 _ISSUERS = tuple(_ISSUER_PREFIXES.split())
 
+
+#: What must never be kept after authorisation, not even encrypted (PCI DSS 3.3.1): verification codes, PINs, tracks.
+_SENSITIVE_NAMES = (
+    "cvv cvc cvv2 cvc2 cav2 cvn card_verification security_code pin pin_block track track1 track2 track_data magstripe"
+)
+_SENSITIVE = frozenset(_SENSITIVE_NAMES.split())
+_SENSITIVE_ENDINGS = tuple(f"_{name}" for name in sorted(_SENSITIVE - {"track"}))
+#: Tracks one and two of a magnetic stripe (ISO/IEC 7813), wherever they stand.
+_TRACK = re.compile(r"%?[A-Z][0-9]{12,19}\^[^\^\n]{2,26}\^[0-9]{4,}[^?\s\"]*\??|;?[0-9]{12,19}=[0-9]{4,}\??")
+HIDDEN = "[REDACTED]"
 
 #: Every digit, blank and dash becomes 1, all else 0: a card number needs thirteen of them in a row. A quarter of the time that
 #: the pattern takes, which only bodies with such a row get to see.
@@ -98,10 +109,31 @@ def _joined(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
     return joined
 
 
+def is_sensitive(name: str) -> bool:
+    """
+    Say whether a field by this name holds what must never be kept: a verification code, a PIN, a track.
+    """
+    name = name.lower().replace("-", "_").replace(" ", "_")
+    return name in _SENSITIVE or name.endswith(_SENSITIVE_ENDINGS)
+
+
+def without_sensitive(value: Any) -> Any:
+    """
+    Return a JSON value in which every field that must never be kept is hidden, and every text is free of tracks.
+    """
+    if isinstance(value, dict):
+        return {name: HIDDEN if is_sensitive(name) else without_sensitive(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [without_sensitive(one) for one in value]
+    return _TRACK.sub("[TRACK]", value) if isinstance(value, str) and len(value) > 16 else value
+
+
 def mask_cards(text: str) -> str:
     """
     Replace every card number by ``[PAN *1234]``: the last four digits are all that is kept.
 
     Where digits beside it make it unsure which four are the last of the card, it becomes ``[PAN]``: a code could be among them.
     """
+    if "^" in text or "=" in text:
+        text = _TRACK.sub("[TRACK]", text)
     return CARD_RUN.sub(_mask_run, text)

@@ -182,6 +182,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     policy_path: Annotated[
         Path | None, _says("Decision policy: bands, amounts, fallbacks; the built-in one when not set.", variable="POLICY")
     ] = None
+    token_key: Annotated[
+        str | None,
+        _says(
+            "Key of the tokens that stand for e-mail addresses and phone numbers from the workers on, equal in all of them; "
+            "without it they are kept as they come.",
+            secret=True,
+        ),
+    ] = None
     currency: Annotated[str, _says("ISO 4217 code of transactions that name no currency.")] = "USD"
     dedup_horizon_s: Annotated[
         int, _says("How long a transaction id is remembered, equal in all workers; 0 = ids may repeat.", ge=0)

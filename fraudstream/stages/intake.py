@@ -9,7 +9,8 @@ import msgspec
 
 from fraudstream.domain.codec import MAX_BODY_BYTES, decode_transaction
 from fraudstream.domain.errors import InvalidTransaction
-from fraudstream.domain.masking import mask_cards
+from fraudstream.domain.masking import HIDDEN, is_sensitive, mask_cards
+from fraudstream.domain.tokens import Tokens
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery, Letter
 
@@ -24,6 +25,8 @@ _MOMENT = re.compile(r"(?:[123][0-9]{12}|1[0-9]{15}|1[0-9]{18})(?:\.[0-9]{1,9})?
 _NAMED_MOMENT = re.compile(rf'("timestamp"\s*:\s*"?{_MOMENT.pattern}(?![0-9]))')
 #: What valid JSON is made of, as far as masking is concerned.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|[{}\[\],:]', re.DOTALL)
+#: A name with its value in bytes that are no JSON.
+_NAMED = re.compile(r"""(["']?([A-Za-z][A-Za-z0-9_ -]{1,40})["']?\s?[:=]\s?)("[^"]*"?|'[^']*'?|[^\s,;&)}\]]+)""")
 _WITHHELD = b"withheld: a card number stands in it in a form that cannot be masked"
 
 
@@ -36,9 +39,13 @@ class Case(msgspec.Struct, frozen=True):
     transaction: Transaction
 
 
-def decode_batch(batch: Sequence[Delivery], *, now_ms: int, default_currency: str) -> tuple[list[Case], list[Letter]]:
+def decode_batch(
+    batch: Sequence[Delivery], *, now_ms: int, default_currency: str, tokens: Tokens | None = None
+) -> tuple[list[Case], list[Letter]]:
     """
     Return the transactions of a batch in the order of their entry ids, and a letter for each delivery that holds none.
+
+    With ``tokens`` no e-mail address and no phone number goes any further.
     """
     cases: list[Case] = []
     letters: list[Letter] = []
@@ -48,7 +55,7 @@ def decode_batch(batch: Sequence[Delivery], *, now_ms: int, default_currency: st
         except InvalidTransaction as exc:
             letters.append(letter_for(delivery, exc.reason, exc.detail))
         else:
-            cases.append(Case(delivery, transaction))
+            cases.append(Case(delivery, transaction if tokens is None else tokens.transaction(transaction)))
     cases.sort(key=lambda case: entry_order(case.delivery.entry_id))
     return cases, letters
 
@@ -76,7 +83,7 @@ def _kept(fields: Mapping[bytes, bytes]) -> dict[bytes, bytes]:
     kept: dict[bytes, bytes] = {}
     for name, value in fields.items():
         # Masked before it is cut, or a cut could leave most of a number.
-        masked = _masked(value)
+        masked = HIDDEN.encode() if is_sensitive(name.decode("latin-1")) else _masked(value)
         kept[_safe_name(name)] = masked[:MAX_BODY_BYTES]
         if len(masked) > MAX_BODY_BYTES:
             kept[b"truncated"] = b"%s: first %d of %d bytes" % (_safe_name(name), MAX_BODY_BYTES, len(value))
@@ -100,7 +107,12 @@ def _masked(value: bytes) -> bytes:
     else:
         parts = _NAMED_MOMENT.split(text)
         masked = "".join(part if at % 2 else _masked_text(part) for at, part in enumerate(parts))
+        masked = _NAMED.sub(_hidden, masked)
     return masked.encode("utf-8", "surrogateescape")
+
+
+def _hidden(match: re.Match[str]) -> str:
+    return f"{match[1]}{HIDDEN}" if is_sensitive(match[2]) else match[0]
 
 
 def _is_json(value: bytes) -> bool:
@@ -129,6 +141,7 @@ class _JsonMask:
         self._depth = 0
         self._last = ""
         self._name = ""
+        self._hidden_from: int | None = None
 
     def __call__(self, match: re.Match[str]) -> str:
         written = match[0]
@@ -136,6 +149,8 @@ class _JsonMask:
             self._move(written)
             return written
         self._last = written
+        if self._hidden_from is not None or is_sensitive(self._name[1:-1]):
+            return f'"{HIDDEN}"'
         if self._depth == 1 and self._name == '"timestamp"' and _MOMENT.fullmatch(written.strip('"')):
             return written
         masked = _masked_text(written)
@@ -145,5 +160,9 @@ class _JsonMask:
         if sign == ":":
             self._name = self._last
             return
+        if sign in "{[" and self._hidden_from is None and is_sensitive(self._name[1:-1]):
+            self._hidden_from = self._depth
         self._depth += {"{": 1, "[": 1, "}": -1, "]": -1}.get(sign, 0)
         self._name = self._name if sign in "{[" else ""
+        if self._hidden_from == self._depth:
+            self._hidden_from = None

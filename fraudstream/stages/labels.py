@@ -5,9 +5,12 @@ Group ``labels``: ground truth becomes rows, or dead letters that say why not, a
 import asyncio
 from collections.abc import Sequence
 
+import msgspec
+
 from fraudstream.domain.codec import decode_label
 from fraudstream.domain.decision import Label
 from fraudstream.domain.errors import InvalidLabel
+from fraudstream.domain.tokens import Tokens
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter
 from fraudstream.stages.intake import letter_for
@@ -28,11 +31,18 @@ class Labels:
         store: Takes the labels.
         decisions: Where the labelled transactions stand.
         states: What labels move; None where no feature looks at them.
+        tokens: What the workers that decide put in the place of personal data.
     """
 
     def __init__(
-        self, store: DecisionStore, decisions: DecisionFinder | None = None, states: LabelledStates | None = None
+        self,
+        store: DecisionStore,
+        decisions: DecisionFinder | None = None,
+        states: LabelledStates | None = None,
+        *,
+        tokens: Tokens | None = None,
     ) -> None:
+        self._tokens = tokens
         self._store = store
         self._decisions = decisions
         self._states = states
@@ -41,7 +51,7 @@ class Labels:
         """
         Record the label of each entry; one that is none, or that the store refuses, leaves a letter.
         """
-        labels, letters = _decode(batch)
+        labels, letters = _decode(batch, self._tokens)
         again: dict[bytes, float] = {}
         if labels:
             recorded = await self._store.record_labels([label for _, label in labels])
@@ -77,12 +87,23 @@ class Labels:
         return Handled(done=[delivery.entry_id], letters=[letter_for(delivery, "max_retries", error)])
 
 
-def _decode(batch: Sequence[Delivery]) -> tuple[list[tuple[Delivery, Label]], list[Letter]]:
+def _decode(batch: Sequence[Delivery], tokens: Tokens | None) -> tuple[list[tuple[Delivery, Label]], list[Letter]]:
     labels: list[tuple[Delivery, Label]] = []
     letters: list[Letter] = []
     for delivery in batch:
         try:
-            labels.append((delivery, decode_label(delivery.fields or {})))
+            label = decode_label(delivery.fields or {})
         except InvalidLabel as exc:
             letters.append(letter_for(delivery, exc.reason, exc.detail))
+        else:
+            labels.append((delivery, label if tokens is None else _without_people(label, tokens)))
     return labels, letters
+
+
+def _without_people(label: Label, tokens: Tokens) -> Label:
+    return msgspec.structs.replace(
+        label,
+        label_id=tokens.text(label.label_id),
+        transaction_id=tokens.text(label.transaction_id),
+        source=tokens.text(label.source),
+    )

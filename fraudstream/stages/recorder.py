@@ -10,7 +10,7 @@ import msgspec
 
 from fraudstream.domain.codec import MAX_BODY_BYTES, decode_decision
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision
-from fraudstream.domain.masking import has_card_number, is_card_number_id, mask_cards
+from fraudstream.domain.masking import HIDDEN, has_card_number, is_card_number_id, is_sensitive, mask_cards
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter
 from fraudstream.stages.intake import letter_for
@@ -144,7 +144,8 @@ def _masked_value(value: Any, plain: frozenset[str]) -> Any:
     """
     if isinstance(value, dict):
         return {
-            mask_cards(key): each if key in plain else _masked_value(each, _inside(key, plain)) for key, each in value.items()
+            mask_cards(key): each if key in plain else HIDDEN if is_sensitive(key) else _masked_value(each, _inside(key, plain))
+            for key, each in value.items()
         }
     if isinstance(value, list):
         return [_masked_value(each, plain) for each in value]

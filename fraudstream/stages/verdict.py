@@ -15,6 +15,7 @@ from fraudstream.decision.policy import DecisionPolicy
 from fraudstream.domain.codec import VerdictRecord
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.evidence import Fallback, Verdict
+from fraudstream.domain.tokens import Tokens
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute
@@ -104,8 +105,10 @@ class VerdictRoad:
         default_currency: str,
         report: VerdictReport,
         following: Following | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self._judge = judge
+        self._tokens = tokens
         self._entities = entities
         self._ledger = ledger
         self._stream = stream
@@ -204,7 +207,7 @@ class VerdictRoad:
 
     def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Case], list[Letter]]:
         started = time.perf_counter()
-        cases, letters = decode_batch(batch, now_ms=self._clock.now_ms(), default_currency=self._currency)
+        cases, letters = decode_batch(batch, now_ms=self._clock.now_ms(), default_currency=self._currency, tokens=self._tokens)
         for letter in letters:
             self._report.invalid(letter.reason)
         self._report.timed("decode", time.perf_counter() - started)

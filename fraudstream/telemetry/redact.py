@@ -1,8 +1,9 @@
 """
 The one redactor: what must not be read in logs, alerts or exports is taken out here, last of all.
 
-Card numbers come from ``domain.masking``; this module adds e-mail addresses, phone numbers, credentials, and what a field's
-name tells. Everything that is not plain JSON becomes text here, before it is scrubbed, and never after.
+Card numbers come from ``domain.masking``, what an address looks like and which words are tokens from ``domain.tokens``; this
+module adds credentials, and what a field's name tells. Everything that is not plain JSON becomes text here, before it is
+scrubbed, and never after.
 """
 
 import re
@@ -11,6 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 from fraudstream.domain.masking import has_card_number, is_card_number_id, mask_cards
+from fraudstream.domain.tokens import EMAIL, PHONE, TOKEN
 
 #: Longest text of one value, in characters. The cut comes after the scrub: before it, it could leave 12 digits of a card.
 MAX_TEXT = 4096
@@ -21,7 +23,8 @@ MAX_ITEMS = 100
 
 #: Names whose value never comes out, whatever it is.
 _DROP_NAMES = (
-    "cvv cvc cvv2 cvc2 cav2 cid pin pin_block track track1 track2 track_data pan card_number authorization proxy_authorization "
+    "cvv cvc cvv2 cvc2 cav2 cvn cid card_verification security_code magstripe "
+    "pin pin_block track track1 track2 track_data pan card_number authorization proxy_authorization "
     "cookie set_cookie password passwd secret token api_key x_api_key slack_token bot_token access_token dsn signature"
 )
 #: Names whose value keeps its first character. Not a bare ``name``: it would hide the functions of a traceback.
@@ -46,8 +49,6 @@ _ID = "transaction_id"
 _THIRTEEN_DIGITS = re.compile(r"[0-9](?:[ -]?[0-9]){12}")
 #: An id of Redis Streams (milliseconds since 1970, a counter), or a time as the logs write it.
 _TIME = re.compile(r"[12][0-9]{12}-[0-9]{1,6}|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:.]{8,15}Z")
-_EMAIL = re.compile(r"([A-Za-z0-9._%+-])[A-Za-z0-9._%+-]*(@[A-Za-z0-9.-]+\.[A-Za-z]{2,})")
-_PHONE = re.compile(r"\+[0-9][0-9 ().-]{7,16}[0-9]")
 #: The password in ``redis://user:password@host``; greedy, because a password may hold an ``@`` itself.
 _URL_PASSWORD = re.compile(r"(://[^\s/:@]*:)[^\s/]+@")
 _SLACK_TOKEN = re.compile(r"\bx(?:ox[a-z]|app)-[A-Za-z0-9-]+")
@@ -93,11 +94,11 @@ def scrub(text: str) -> str:
     if "://" in text:
         text = _URL_PASSWORD.sub(r"\1[REDACTED]@", text)
     if "@" in text:
-        text = _EMAIL.sub(r"\1***\2", text)
+        text = EMAIL.sub(lambda match: f"{match[1][0]}***@{match[2]}", text)
     if _THIRTEEN_DIGITS.search(text) is not None:
         text = mask_cards(text)
     if "+" in text:
-        text = _PHONE.sub(lambda match: f"{match[0][:3]}***{match[0][-2:]}", text)
+        text = PHONE.sub(lambda match: f"{match[0][:3]}***{match[0][-2:]}", text)
     if "=" in text or ":" in text:
         # After the numbers: a name hides one word, and a card number in groups is four of them.
         text = _scrub_named(text)
@@ -149,6 +150,8 @@ def redact_value(key: str, value: Any, depth: int = 0) -> Any:
         depth: How deep the value already stands.
     """
     kind = _name(key)
+    if kind == _MASK_NAME and isinstance(value, str) and TOKEN.fullmatch(value) is not None:
+        kind = _OTHER  # it says of nobody who it was
     if kind >= _MASK_NAME and value is not None:
         return "[REDACTED]" if kind == _DROP_NAME else f"{scrub(str(value))[:1]}***"
     if isinstance(value, str):
