@@ -19,7 +19,7 @@ from fraudstream.app.rule_files import RuleBench
 from fraudstream.app.rule_watch import BELIEVED_S
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
 from fraudstream.domain.evidence import Action
-from fraudstream.rules.edit import asleep_until, in_shadow
+from fraudstream.rules.edit import asleep_until, in_shadow, out_of_shadow
 from fraudstream.rules.guard import fingerprint
 from fraudstream.rules.load import canonical, read_rules
 from fraudstream.rules.rule import Rule
@@ -176,6 +176,28 @@ class RuleDesk:
             raise RuleSetRefused(f"rule {rule_id} has no force already")
         pushed = await self._push(text, name=f"disable {rule_id}", reason=reason)
         return await self._point(seen, pushed.rule_set, "disable", reason)
+
+    async def promote(self, rule_id: str, *, reason: str) -> Changed:
+        """
+        Give a rule in shadow its say by a new set; a rule that blocks needs a second person where four eyes are asked for.
+
+        Args:
+            rule_id: A rule of the set in force.
+            reason: Why, for the history.
+
+        Raises:
+            InvalidRule: There is no such rule.
+            RuleSetRefused: It has a say already, somebody else must activate the new set (which is kept), or was faster.
+        """
+        seen = await self._sets.pointer()
+        present = (await self._named(seen.rule_set)).rules
+        text = out_of_shadow(present.source, rule_id)
+        if text == present.source:
+            raise RuleSetRefused(f"rule {rule_id} is not in shadow")
+        pushed = await self._push(text, name=f"promote {rule_id}", reason=reason)
+        if self._four_eyes and pushed.author == self._actor:
+            await self._refuse_alone(self._bench.load(text, name=f"promote {rule_id}"), seen)
+        return await self._point(seen, pushed.rule_set, "promote", reason)
 
     def compare(self, new: Named, old: Named) -> Difference:
         """

@@ -12,6 +12,7 @@ from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its comman
 from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
 from fraudstream.cli import rule_fleet as _rule_fleet  # noqa: F401 its commands join those of rules
 from fraudstream.cli import rules_backtest as _rules_backtest  # noqa: F401 its commands join those of rules
+from fraudstream.cli import rules_shadow as _rules_shadow  # noqa: F401 its commands join those of rules
 from fraudstream.cli.alerts import alerts_app
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.chaos import chaos

@@ -153,7 +153,7 @@ def push_command(
     if pushed.blocking:
         typer.echo(f"new or changed rules that block: {', '.join(pushed.blocking)}")
     typer.echo(
-        _changed_text(changed) if changed else f"in force with: fraudstream rules activate {pushed.rule_set[:12]} --reason …"
+        changed_text(changed) if changed else f"in force with: fraudstream rules activate {pushed.rule_set[:12]} --reason …"
     )
 
 
@@ -277,10 +277,13 @@ def _print_changed(changed: Any, *, as_json: bool) -> None:
     if as_json:
         print_json("fraudstream.rules_change/1", msgspec.to_builtins(changed))
     else:
-        typer.echo(_changed_text(changed))
+        typer.echo(changed_text(changed))
 
 
-def _changed_text(changed: Any) -> str:
+def changed_text(changed: Any) -> str:
+    """
+    Say what is in force now, and what was before.
+    """
     return (
         f"in force: {short(changed.rule_set)} (change {changed.seq}, {changed.kind} by {changed.actor}), "
         f"before: {short(changed.before)}"

@@ -40,6 +40,22 @@ def in_shadow(source: str, rule_id: str) -> str:
     return text[: statement.at] + head + text[statement.at :]
 
 
+def out_of_shadow(source: str, rule_id: str) -> str:
+    """
+    Return a source in which one rule has a say; a rule that already has one is left as it is.
+
+    Raises:
+        InvalidRule: The source cannot be read, or has no such rule.
+    """
+    text = canonical(source)
+    statement, tokens = _find(text, rule_id)
+    if not statement.shadow:
+        return text
+    word = next(token for token in tokens if token.at >= statement.at and token.is_name("shadow"))
+    behind = next(token for token in tokens if token.at >= word.end)
+    return text[: word.at] + text[behind.at :]
+
+
 def asleep_until(source: str, rule_id: str, until_ms: int) -> str:
     """
     Return a source in which one rule is in force only for payments made at or after a time, whatever it said before.

@@ -73,6 +73,13 @@ def build_row(condition: Truth, lists: Mapping[str, ListContents], rates: Rates 
     return _Builder(lists, rates).truth(condition)
 
 
+def build_number(value: Number, lists: Mapping[str, ListContents], rates: Rates | None = None) -> NumberOf:
+    """
+    Return a function that gives the number of one row; None where it is missing.
+    """
+    return _Builder(lists, rates).number(value)
+
+
 def build_text(value: Text) -> TextOf:
     """
     Return a function that gives the text of one row; None where it is missing.
