@@ -172,8 +172,8 @@ class Worker:
 
     async def _one_by_one(self, interval_s: float, source: Source) -> None:
         """
-        The same for what was handed out before. What two processes held already is alone of its kind in this one until it has met
-        its end: an entry that takes the process down with it must not count against others, time after time.
+        The same for what was handed out before. What two processes held already is alone of its kind in this one until it has
+        met its end: an entry that takes the process down with it must not count against others, time after time.
         """
         while not self._stop.is_set():
             async with self._suspects:
