@@ -36,7 +36,7 @@ class RedisTroubles:
             return 0
         with translated("troubles"):
             seconds, micros = await self._client.time()
-            note = msgspec.json.encode((seconds * 1000 + micros // 1000, list(troubles)))
+            note = msgspec.json.encode((int(seconds) * 1000 + int(micros) // 1000, list(troubles)))
             pipeline = self._client.pipeline(transaction=False)
             pipeline.hset(self._key, self._consumer, note)
             pipeline.pexpire(self._key, int(LATELY_S * 1000))

@@ -63,6 +63,14 @@ def _collect_seldom() -> None:
     gc.set_threshold(100_000, 50, 50)
 
 
+def _told_if_failed(chore: asyncio.Task[None]) -> None:
+    """
+    Say that a chore has ended for good: the worker goes on without it, and nobody would know.
+    """
+    if not chore.cancelled() and (failure := chore.exception()) is not None:
+        structlog.get_logger().error("chore_failed", error=repr(failure))
+
+
 async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: Metrics) -> None:
     """
     Run every consumer, the janitor and the watches over rules and models; whichever way they end, all of them drain.
@@ -82,6 +90,8 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
         chores.extend(crew.alerting.chores(ended))
     chores.append(feel_stalls(ended, metrics.event_loop_stall_seconds.observe))
     beside = [asyncio.create_task(chore) for chore in chores]
+    for chore in beside:
+        chore.add_done_callback(_told_if_failed)
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
     ended.set()
