@@ -362,7 +362,7 @@ def decode_label(fields: Mapping[bytes, bytes]) -> Label:
     Read the label of one entry of ``transactions:labels``.
 
     Raises:
-        InvalidLabel: With reason ``schema_invalid`` or ``decode_error``.
+        InvalidLabel: With reason ``schema_invalid``, ``decode_error`` or ``card_number``.
     """
     body = fields.get(b"data")
     if body is None:
@@ -375,6 +375,10 @@ def decode_label(fields: Mapping[bytes, bytes]) -> Label:
         raise InvalidLabel("decode_error", "the body is not JSON in UTF-8") from None
     if not label.label_id or not label.transaction_id or label.labelled_at.tzinfo is None:
         raise InvalidLabel("schema_invalid", "a label needs label_id, transaction_id and a time with offset")
+    for name in ("label_id", "transaction_id", "source"):
+        text = getattr(label, name)
+        if is_card_number_id(text) if text.isdecimal() and name != "source" else has_card_number(text):
+            raise InvalidLabel("card_number", f"field '{name}' holds a clear card number; send a token instead")
     return label
 
 
