@@ -18,7 +18,7 @@ from fraudstream.app.demo import Progress
 from fraudstream.chaos.books import Evidence, Findings, audit
 from fraudstream.chaos.plan import HEAVY, Fault, Profile, beats
 from fraudstream.chaos.stage import DEADLINE_MS, Stage
-from fraudstream.chaos.traffic import Item, Poison, traffic
+from fraudstream.chaos.traffic import Item, Poison, raising, traffic
 from fraudstream.features.load import load_features
 from fraudstream.fleet.crash import POINTS
 from fraudstream.settings import Settings, locate
@@ -213,12 +213,15 @@ class _Run:
         """
         Go on for a little until every labelled place was passed.
         """
-        for _ in range(_ENCORES if self._profile.encores else 0):
+        for number in range(_ENCORES if self._profile.encores else 0):
             missing = self._missing(stage, without)
             if not missing:
                 return
             self._progress.count(f"encore for {', '.join(missing)}", len(stage.producer.sent), None)
-            await self._beat(stage, [], self._take_spare(max(20, len(self._spare) // 40)))
+            items = self._take_spare(max(20, len(self._spare) // 40))
+            if _ONLY_WITHOUT.intersection(missing) and items[0].kind == "payment":
+                items.append(raising(f"encore-{number}", items[0].body, number))
+            await self._beat(stage, [], items)
 
     async def _account(self, stage: Stage, started: float) -> ChaosReport:
         """

@@ -65,8 +65,18 @@ def _poison(rng: random.Random, poison: Poison, payments: Sequence[Item]) -> lis
     last = everywhere * poison.until
     found = [(rng.uniform(0, everywhere), _undecodable(number, rng)) for number in range(poison.undecodable)]
     ids = [f"{KILLS}{number}" for number in range(poison.kills)]
-    ids += [f"{RAISES['rules' if number % 2 else 'model']}{number}" for number in range(poison.raises)]
-    return found + [(rng.uniform(0, last), Item("poison", one, poisoned(rng.choice(payments).body, one))) for one in ids]
+    found += [(rng.uniform(0, last), Item("poison", one, poisoned(rng.choice(payments).body, one))) for one in ids]
+    return found + [
+        (rng.uniform(0, last), raising(str(number), rng.choice(payments).body, number)) for number in range(poison.raises)
+    ]
+
+
+def raising(name: str, body: bytes, number: int) -> Item:
+    """
+    Return a poison that makes one of the judging steps raise, each in turn.
+    """
+    key = f"{RAISES['rules' if number % 2 else 'model']}{name}"
+    return Item("poison", key, poisoned(body, key))
 
 
 def _undecodable(number: int, rng: random.Random) -> Item:
