@@ -8,6 +8,8 @@ from typing import Any
 
 import asyncpg
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 _TOTALS = """
 SELECT count(*) AS recorded,
@@ -28,6 +30,10 @@ SELECT transaction_id, model, probability, vector, degraded, outcome,
        extract(epoch FROM received_at)::float8 * 1000 AS received_ms,
        extract(epoch FROM decided_at)::float8 * 1000 AS decided_ms
 FROM decisions WHERE received_at >= $1 ORDER BY received_at
+"""
+_DECIDED = """
+SELECT extract(epoch FROM received_at)::float8 * 1000, extract(epoch FROM decided_at)::float8 * 1000, cardinality(degraded) > 0
+FROM decisions WHERE received_at >= to_timestamp($1) ORDER BY received_at
 """
 _SCORES = "SELECT transaction_id, outcome <> 'approve' AS flagged, score FROM decisions"
 
@@ -89,3 +95,35 @@ async def passed(url: str, since: datetime) -> list[Passed]:
     finally:
         await connection.close()
     return [Passed(**{**row, "vector": bytes(row["vector"])}) for row in rows]
+
+
+class Decided(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    When each decision's entry came and when it was decided, shape (decisions,), in the order of arrival.
+
+    Times are milliseconds since 1970 by the clock of Redis; ``last_ms`` is the last of them, 0 where there are none.
+    """
+
+    received_ms: NDArray[np.float64]
+    decided_ms: NDArray[np.float64]
+    degraded: int
+
+    @property
+    def last_ms(self) -> float:
+        """
+        When the last one was decided.
+        """
+        return float(self.decided_ms.max(initial=0.0))
+
+
+async def decided_since(url: str, since_s: float) -> Decided:
+    """
+    Return the times of everything that was received since then (seconds since 1970).
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        rows = await connection.fetch(_DECIDED, since_s)
+    finally:
+        await connection.close()
+    table = np.array([tuple(row) for row in rows], np.float64).reshape(len(rows), 3)
+    return Decided(received_ms=table[:, 0], decided_ms=table[:, 1], degraded=int(table[:, 2].sum()))

@@ -1,40 +1,46 @@
 """
-End to end under load: transactions per second from XADD to committed row, latency at a constant rate, and who used the CPU.
+End to end under load: the highest constant rate that keeps lag flat, latency at a given rate, and who used the CPU.
 """
 
 import os
 import platform
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
-from fraudstream.adapters.postgres_account import stored
 from fraudstream.adapters.postgres_migrations import migrate
-from fraudstream.adapters.redis_account import waiting
-from fraudstream.adapters.redis_client import connected
-from fraudstream.app.connections import address, intake
-from fraudstream.app.demo import Progress, settle
-from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
-from fraudstream.producers.labelled import Labelled
-from fraudstream.producers.plan import demo_plan
-from fraudstream.producers.produce import produce
-from fraudstream.producers.synthetic import generate
+from fraudstream.app.bench_load import Payments, Stretch, stretch
+from fraudstream.app.demo import Progress
+from fraudstream.app.loading import load_rulebook
+from fraudstream.app.local_system import LocalSystem
+from fraudstream.features.definitions import FeatureSet
+from fraudstream.settings import Settings, locate
 
-_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
-_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+#: What the first batches of new processes cost more than later ones is paid by these.
+_WARM_UP = 3_000
+#: The first look at what the system can do: so many at once.
+_BURST = 30_000
+#: Rates that are tried, as shares of the burst's throughput, and how long each; the highest that holds is then measured.
+_SHARES, _TRIAL_S = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4), 12.0
+#: By what a rate is lowered that held in its trial and not in the measurement.
+_STEP_DOWN, _MEASUREMENTS = 0.93, 4
+_PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+#: Rules of the benchmark: those that ship, and others that look at as much and never fire.
+RULES = 50
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
-    How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``burst`` transactions at once for throughput.
+    How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
+
+    ``processes`` is how many of each deciding group run.
     """
 
-    rate_per_s: float = 2_000.0
-    seconds: float = 10.0
-    burst: int = 60_000
+    rate_per_s: float = 5_000.0
+    seconds: float = 60.0
+    throughput_s: float = 300.0
+    processes: int = 1
     inherited: dict[str, str] = {}
     commit: str = ""
 
@@ -43,151 +49,156 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     """
     The figures of one run on one machine.
 
-    ``throughput_tps`` counts the burst, from its first XADD to its last committed row. ``latency_ms`` is from
-    XADD to decision at ``rate_tps``. ``cpu_us_per_transaction`` and ``rss_mb`` are per kind of process, over the burst.
+    ``throughput_tps`` is the highest constant rate found at which lag stayed flat and no decision was degraded, over
+    ``seconds`` and ``transactions``, from XADD to committed row; 0 when none held. ``latency_ms`` is from the moment each was
+    due to its decision at ``rate_tps``; ``latency_held`` says whether that rate was kept at all. ``degraded`` and ``lag_end``
+    are of the throughput; ``trials`` are the rates that were tried. CPU and memory are per kind of process, of the throughput.
     """
 
     machine: str
     commit: str
+    server: str
     topology: list[str]
+    rules: int
     seconds: float
     transactions: int
     throughput_tps: float
     rate_tps: float
     latency_ms: dict[str, float]
+    latency_held: bool
+    latency_degraded: int
     degraded: int
     lag_end: int
+    burst_tps: float
+    trials: list[dict[str, float | bool]]
     cpu_us_per_transaction: dict[str, float]
     rss_mb: dict[str, float]
+    peer_throughput_tps: float | None = None
 
 
-async def run_bench(plan: BenchPlan, progress: Progress) -> BenchReport:
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """
-    Measure a system of our own: AOF everysec, deduplication, database, deadline, shipped rules and model, all on.
+    The report, and the stretches that it was made from.
+    """
+
+    report: BenchReport
+    calm: Stretch
+    steady: Stretch
+
+
+async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
+    """
+    Measure a system of our own: AOF everysec, deduplication, database, deadline, fifty rules and the shipped model, all on.
 
     Raises:
         ConfigurationError: A server of our own did not start.
         TransientError: The system stopped moving.
     """
-    calm = int(plan.rate_per_s * plan.seconds)
-    bodies = list(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=calm + plan.burst)))
-    progress.step("starting servers and workers")
-    with LocalSystem(inherited=plan.inherited, deadline_ms=250, horizon_s=0) as system:
+    groups = [*["fraud-check", "ml-scoring"] * plan.processes, "recorder", "alerter"]
+    with LocalSystem(inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=groups) as system:
+        rules = system.folder / "bench.rules"
+        rules.write_text(fifty_rules(load_rulebook(Settings()).features), encoding="utf-8")
+        system.inherit({"FRAUDSTREAM_RULES": str(rules)})
+        progress.step("starting servers and workers")
         await migrate(system.postgres.url)
         system.start_workers()
-        await _send(system, bodies[:200], None, progress)  # the first batches pay for imports and compilation
-        quiet = await _phase(system, bodies[200:calm], plan.rate_per_s, progress)
-        before = _usage(system)
-        loud = await _phase(system, bodies[calm:], None, progress)
-        cpu, rss = _difference(before, _usage(system), len(bodies) - calm)
-        return BenchReport(
-            machine=_machine(),
-            commit=plan.commit,
-            topology=[f"1 x {group}" for group in DEMO_GROUPS],
-            seconds=round(loud.wall_s, 2),
-            transactions=loud.recorded,
-            throughput_tps=round(loud.recorded / loud.wall_s, 1),
-            rate_tps=plan.rate_per_s,
-            latency_ms={
-                name: round(value, 2) for name, value in zip(("p50", "p95", "p99", "p999"), quiet.latency_ms, strict=True)
-            },
-            degraded=quiet.degraded + loud.degraded,
-            lag_end=loud.lag_end,
-            cpu_us_per_transaction=cpu,
-            rss_mb=rss,
-        )
+        return await _Bench(plan, system, progress).run(groups)
 
 
-class Phase(msgspec.Struct, frozen=True, kw_only=True):
+def fifty_rules(features: FeatureSet) -> str:
     """
-    What one stretch of load gave.
+    Return the rules that ship, and as many more as make fifty: each looks at a feature, an amount and a word, and never fires.
     """
-
-    wall_s: float
-    recorded: int
-    degraded: int
-    lag_end: int
-    latency_ms: list[float]
-
-
-async def _phase(system: LocalSystem, bodies: Sequence[Labelled], rate_per_s: float | None, progress: Progress) -> Phase:
-    started, since = time.monotonic(), datetime.now(UTC) - timedelta(milliseconds=5)
-    await _send(system, bodies, rate_per_s, progress)
-    wall_s = time.monotonic() - started
-    rows = await stored(system.postgres.url, since)
-    async with connected(address(system.settings())) as client:
-        lag = sum((await waiting(client, DEMO_GROUPS)).values())
-    return Phase(
-        wall_s=wall_s, recorded=rows["recorded"], degraded=rows["degraded"], lag_end=lag, latency_ms=rows["latency_ms"]
+    shipped = locate(Settings().rules_path).read_text(encoding="utf-8")
+    missing = RULES - shipped.count("\nrule ")
+    names = [features.names[number % len(features.names)] for number in range(missing)]
+    return shipped + "".join(
+        f"\nrule bench_{number}\n  review if :{name}: > 1000000000000 and :amount: > {20 + number} and :country: != 'ZZ'\n"
+        f'  reason "never"\n'
+        for number, name in enumerate(names)
     )
 
 
-async def _send(system: LocalSystem, bodies: Iterable[Labelled], rate_per_s: float | None, progress: Progress) -> None:
+class _Bench:
     """
-    Send and wait until all of it is recorded.
+    One run over a system that is up.
     """
-    async with intake(system.settings()) as target:
-        done = await produce(bodies, target, rate_per_s=rate_per_s)
-    await settle(system, done.appended, progress)
+
+    def __init__(self, plan: BenchPlan, system: LocalSystem, progress: Progress) -> None:
+        self._plan = plan
+        self._system = system
+        self._progress = progress
+        self._trials: list[dict[str, float | bool]] = []
+
+    async def run(self, groups: list[str]) -> Measured:
+        plan = self._plan
+        calm = await self._at(plan.rate_per_s, plan.seconds, warm_up=_WARM_UP, what=f"latency at {plan.rate_per_s:,.0f}/s")
+        burst = await self._at(None, 0.0, warm_up=0, what="what it can do at most")
+        steady = await self._steady(burst.recorded_tps)
+        held = steady.flat
+        report = BenchReport(
+            machine=machine(),
+            commit=plan.commit,
+            server=self._system.valkey.name_and_allocator,
+            topology=[f"{groups.count(one)} x {one}" for one in dict.fromkeys(groups)],
+            rules=RULES,
+            seconds=steady.seconds,
+            transactions=steady.recorded,
+            throughput_tps=round(steady.recorded / steady.seconds, 1) if held else 0.0,
+            rate_tps=plan.rate_per_s,
+            latency_ms={name: round(float(np.percentile(calm.latency_ms, at)), 2) for name, at in _PERCENTILES.items()},
+            latency_held=calm.flat,
+            latency_degraded=calm.degraded,
+            degraded=steady.degraded,
+            lag_end=steady.lag_end,
+            burst_tps=burst.recorded_tps,
+            trials=self._trials,
+            cpu_us_per_transaction=steady.after.micros_since(steady.before, steady.transactions),
+            rss_mb=dict(steady.after.rss_mb),
+        )
+        return Measured(report=report, calm=calm, steady=steady)
+
+    async def _steady(self, most_tps: float) -> Stretch:
+        """
+        Look for the highest rate that holds for a short while, then hold it for as long as the plan says.
+        """
+        rate = most_tps * _SHARES[-1]
+        for share in _SHARES:
+            trial = await self._at(most_tps * share, _TRIAL_S, warm_up=0, what=f"does {most_tps * share:,.0f}/s hold?")
+            self._note(trial)
+            if trial.flat:
+                rate = trial.rate_tps
+                break
+        for _ in range(_MEASUREMENTS):
+            found = await self._at(rate, self._plan.throughput_s, warm_up=0, what=f"throughput at {rate:,.0f}/s")
+            self._note(found)
+            if found.flat:
+                break
+            rate *= _STEP_DOWN
+        return found
+
+    def _note(self, found: Stretch) -> None:
+        self._trials.append(
+            {"rate_tps": round(found.rate_tps, 1), "seconds": found.seconds, "held": found.flat,
+             "degraded": found.degraded, "lag_end": found.lag_end, "behind_s": found.behind_s}
+        )  # fmt: skip
+
+    async def _at(self, rate: float | None, seconds: float, *, warm_up: int, what: str) -> Stretch:
+        count = _BURST if rate is None else round(rate * seconds)
+        payments = Payments(self._system.folder / "payments.jsonl", warm_up + count, self._progress)
+        try:
+            if warm_up:
+                await stretch(self._system, payments, warm_up, None, self._progress)
+            self._progress.step(what)
+            return await stretch(self._system, payments, count, rate, self._progress)
+        finally:
+            payments.close()
 
 
-def _usage(system: LocalSystem) -> dict[str, tuple[float, float]]:
+def machine() -> str:
     """
-    Return CPU seconds and resident megabytes per kind of process, the producer (this process) included.
+    Return what this machine is, in one line.
     """
-    pids = {worker.groups: worker.pid for worker in system.workers}
-    pids |= {"redis": system.valkey.pid, "postgres": system.postgres.pid, "producer": os.getpid()}
-    return {name.replace("-", "_"): _of_family(pid, alone=name == "producer") for name, pid in pids.items()}
-
-
-def _of_family(pid: int, *, alone: bool) -> tuple[float, float]:
-    family = [pid] if alone else [pid, *_descendants(pid)]
-    return sum(map(_cpu_s, family)), sum(map(_rss_mb, family))
-
-
-def cpu_s(pid: int) -> float:
-    """
-    Return the CPU seconds that a process and its descendants have used so far.
-    """
-    return sum(map(_cpu_s, [pid, *_descendants(pid)]))
-
-
-def _stat(pid: int) -> list[str]:
-    """
-    Return the fields of /proc/<pid>/stat after the name, or none when the process has gone.
-    """
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _cpu_s(pid: int) -> float:
-    fields = _stat(pid)
-    # utime, stime, and those of children that have been waited for: PostgreSQL's backends come and go.
-    return sum(map(int, fields[11:15])) / _TICKS_PER_S if fields else 0.0
-
-
-def _rss_mb(pid: int) -> float:
-    fields = _stat(pid)
-    return int(fields[21]) * _PAGE_BYTES / 1e6 if fields else 0.0
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))) and int(fields[1]) == pid:
-            yield int(entry.name)
-            yield from _descendants(int(entry.name))
-
-
-def _difference(
-    before: dict[str, tuple[float, float]], after: dict[str, tuple[float, float]], transactions: int
-) -> tuple[dict[str, float], dict[str, float]]:
-    cpu = {name: round((after[name][0] - before[name][0]) * 1e6 / transactions, 1) for name in after}
-    return cpu, {name: round(after[name][1], 1) for name in after}
-
-
-def _machine() -> str:
     model = next(
         (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
         platform.processor(),

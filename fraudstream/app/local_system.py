@@ -62,6 +62,12 @@ class LocalSystem:
         """
         self._inherited |= variables
 
+    def inherit(self, settings: Mapping[str, str]) -> None:
+        """
+        Give workers that start from now on these settings too.
+        """
+        self._inherited |= settings
+
     def settings(self) -> Settings:
         """
         Return the settings that a producer shares with the workers.

@@ -18,27 +18,38 @@ bench_app = typer.Typer(invoke_without_command=True)
 @exits
 def bench(
     context: typer.Context,
-    rate: Annotated[float, typer.Option(help="Transactions per second while latency is measured.", min=1)] = 2_000.0,
-    seconds: Annotated[float, typer.Option(help="How long that lasts.", min=1)] = 10.0,
-    burst: Annotated[int, typer.Option(help="Transactions sent at once while throughput is measured.", min=1_000)] = 60_000,
+    rate: Annotated[float, typer.Option(help="Transactions per second while latency is measured.", min=1)] = 5_000.0,
+    seconds: Annotated[float, typer.Option(help="How long that lasts.", min=1)] = 60.0,
+    throughput_seconds: Annotated[
+        float, typer.Option(help="How long the highest rate that keeps lag flat is held.", min=1)
+    ] = 300.0,
+    processes: Annotated[int, typer.Option(help="Processes of each deciding group.", min=1)] = 1,
+    html: Annotated[Path | None, typer.Option(help="Write a report with curves to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:
     """
-    Measure a system of our own end to end, from XADD to committed row, on this machine.
+    Measure a system of our own end to end, from XADD to committed row, on this machine: about ten minutes.
 
-    Example: fraudstream bench --rate 1000 --json
+    Example: fraudstream bench --seconds 10 --throughput-seconds 30 --html bench.html
     """
     if context.invoked_subcommand is not None:
         return
     import msgspec
 
     from fraudstream.app.bench import BenchPlan, run_bench
+    from fraudstream.app.bench_page import bench_page
     from fraudstream.cli.progress import progress
 
-    plan = BenchPlan(rate_per_s=rate, seconds=seconds, burst=burst, inherited=inherited(), commit=commit())
+    plan = BenchPlan(
+        rate_per_s=rate, seconds=seconds, throughput_s=throughput_seconds, processes=processes,
+        inherited=inherited(), commit=commit(),
+    )  # fmt: skip
     with progress(quiet=quiet) as shown:
-        report = asyncio.run(run_bench(plan, shown))
+        measured = asyncio.run(run_bench(plan, shown))
+    report = measured.report
+    if html is not None:
+        html.write_text(bench_page(measured), encoding="utf-8")
     if as_json:
         print_json("fraudstream.bench/1", msgspec.to_builtins(report))
     else:
@@ -213,9 +224,13 @@ def _print_report(report: Any) -> None:
     table.add_row("machine", report.machine)
     table.add_row("commit", report.commit)
     table.add_row("processes", ", ".join(report.topology))
-    table.add_row("throughput", f"{report.throughput_tps:,.0f} transactions/s over {report.transactions:,}")
+    held = (
+        f"{report.throughput_tps:,.0f} transactions/s for {report.seconds:,.0f} s" if report.throughput_tps else "no rate held"
+    )
+    table.add_row("throughput, lag flat", held)
+    table.add_row("at once", f"{report.burst_tps:,.0f} transactions/s")
     latency = ", ".join(f"{name} {value:.1f} ms" for name, value in report.latency_ms.items())
-    table.add_row(f"latency at {report.rate_tps:,.0f}/s", latency)
+    table.add_row(f"latency at {report.rate_tps:,.0f}/s", latency if report.latency_held else f"{latency}; not kept")
     table.add_row("degraded", f"{report.degraded:,}")
     for name, micros in report.cpu_us_per_transaction.items():
         table.add_row(f"CPU of {name}", f"{micros:.1f} µs per transaction, {report.rss_mb[name]:.0f} MB")

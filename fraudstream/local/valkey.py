@@ -41,6 +41,13 @@ class LocalValkey(LocalServer):
         """
         return f"redis://{HOST}:{self.port}/0"
 
+    @property
+    def name_and_allocator(self) -> str:
+        """
+        What serves, for reports: the program and the allocator that it runs on.
+        """
+        return f"{self._binary.name}, {'mimalloc' if self._allocator else 'its own allocator'}"
+
     def _prepare(self) -> None:
         """
         Nothing: the server makes its files itself.

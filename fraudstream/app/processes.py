@@ -1,0 +1,79 @@
+"""
+What the processes of a system use: CPU and memory, by kind, from the process table of Linux.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import msgspec
+
+from fraudstream.app.local_system import LocalSystem
+
+_TICKS_PER_S = os.sysconf("SC_CLK_TCK")
+_PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """
+    CPU seconds so far and resident megabytes now, by kind of process.
+    """
+
+    cpu_s: Mapping[str, float]
+    rss_mb: Mapping[str, float]
+
+    def micros_since(self, before: "Usage", transactions: int) -> dict[str, float]:
+        """
+        Return the CPU since then per transaction, in microseconds.
+        """
+        return {name: round((now - before.cpu_s[name]) * 1e6 / transactions, 1) for name, now in self.cpu_s.items()}
+
+
+def usage(system: LocalSystem) -> Usage:
+    """
+    Return what each kind of process uses, this one as the producer; processes of one kind are added up.
+    """
+    found: dict[str, list[int]] = {"redis": [system.valkey.pid], "postgres": [system.postgres.pid]}
+    for worker in system.workers:
+        found.setdefault(worker.groups.replace("-", "_").replace(",", "_and_"), []).append(worker.pid)
+    families = {name: [one for pid in pids for one in (pid, *_descendants(pid))] for name, pids in found.items()}
+    families["producer"] = [os.getpid()]
+    return Usage(
+        {name: sum(map(_cpu_s, pids)) for name, pids in families.items()},
+        {name: round(sum(map(_rss_mb, pids)), 1) for name, pids in families.items()},
+    )
+
+
+def cpu_s(pid: int) -> float:
+    """
+    Return the CPU seconds that a process and its descendants have used so far.
+    """
+    return sum(map(_cpu_s, [pid, *_descendants(pid)]))
+
+
+def _stat(pid: int) -> list[str]:
+    """
+    Return the fields of /proc/<pid>/stat after the name, or none when the process has gone.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _cpu_s(pid: int) -> float:
+    fields = _stat(pid)
+    # utime, stime, and those of children that have been waited for: PostgreSQL's backends come and go.
+    return sum(map(int, fields[11:15])) / _TICKS_PER_S if fields else 0.0
+
+
+def _rss_mb(pid: int) -> float:
+    fields = _stat(pid)
+    return int(fields[21]) * _PAGE_BYTES / 1e6 if fields else 0.0
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and (fields := _stat(int(entry.name))) and int(fields[1]) == pid:
+            yield int(entry.name)
+            yield from _descendants(int(entry.name))
