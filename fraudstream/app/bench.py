@@ -12,17 +12,15 @@ import numpy as np
 from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.app.bench_load import Payments, Stretch, stretch
 from fraudstream.app.demo import Progress
-from fraudstream.app.loading import load_rulebook
+from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.settings import Settings, locate
 
 #: What the first batches of new processes cost more than later ones is paid by these.
 _WARM_UP = 3_000
-#: The first look at what the system can do: so many at once.
-_BURST = 30_000
-#: Rates that are tried, as shares of the burst's throughput, and how long each; the highest that holds is then measured.
-_SHARES, _TRIAL_S = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4), 12.0
+#: Rates that are tried, as shares of the burst's throughput; the highest that holds is then measured.
+_SHARES = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4)
 #: By what a rate is lowered that held in its trial and not in the measurement.
 _STEP_DOWN, _MEASUREMENTS = 0.93, 4
 _PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
@@ -34,12 +32,15 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
 
-    ``processes`` is how many of each deciding group run.
+    Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` tell. ``processes`` is how many of each
+    deciding group run.
     """
 
     rate_per_s: float = 5_000.0
     seconds: float = 60.0
     throughput_s: float = 300.0
+    burst: int = 30_000
+    trial_s: float = 12.0
     processes: int = 1
     inherited: dict[str, str] = {}
     commit: str = ""
@@ -110,7 +111,7 @@ def fifty_rules(features: FeatureSet) -> str:
     Return the rules that ship, and as many more as make fifty: each looks at a feature, an amount and a word, and never fires.
     """
     shipped = locate(Settings().rules_path).read_text(encoding="utf-8")
-    missing = RULES - shipped.count("\nrule ")
+    missing = RULES - len(load_rule_set(Settings(), features).rules)
     names = [features.names[number % len(features.names)] for number in range(missing)]
     return shipped + "".join(
         f"\nrule bench_{number}\n  review if :{name}: > 1000000000000 and :amount: > {20 + number} and :country: != 'ZZ'\n"
@@ -164,7 +165,9 @@ class _Bench:
         """
         rate = most_tps * _SHARES[-1]
         for share in _SHARES:
-            trial = await self._at(most_tps * share, _TRIAL_S, warm_up=0, what=f"does {most_tps * share:,.0f}/s hold?")
+            trial = await self._at(
+                most_tps * share, self._plan.trial_s, warm_up=0, what=f"does {most_tps * share:,.0f}/s hold?"
+            )
             self._note(trial)
             if trial.flat:
                 rate = trial.rate_tps
@@ -184,7 +187,7 @@ class _Bench:
         )  # fmt: skip
 
     async def _at(self, rate: float | None, seconds: float, *, warm_up: int, what: str) -> Stretch:
-        count = _BURST if rate is None else round(rate * seconds)
+        count = self._plan.burst if rate is None else round(rate * seconds)
         payments = Payments(self._system.folder / "payments.jsonl", warm_up + count, self._progress)
         try:
             if warm_up:

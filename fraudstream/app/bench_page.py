@@ -11,7 +11,8 @@ from fraudstream.training.chart import BLUE, GREY, ORANGE, Axis, Line, draw
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111827; max-width: 960px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } table { border-collapse: collapse; margin: 1rem 0 } td, th { padding: .25rem .9rem .25rem 0; text-align: left }
+h1 { font-size: 1.5rem } table { border-collapse: collapse; margin: 1rem 0 }
+td, th { padding: .25rem .9rem .25rem 0; text-align: left }
 td.n { text-align: right; font-variant-numeric: tabular-nums } .bar { background: #0072B2; height: .8rem }
 .soft { color: #4B5563 } figure { margin: 1rem 0 }
 """
@@ -56,8 +57,8 @@ def _shares(measured: Measured) -> str:
     total = sum(cpu.values())
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td class='n'>{micros:.1f} µs</td><td class='n'>{micros / total:.0%}</td>"
-        f"<td class='n'>{rss[name]:,.0f} MB</td><td style='width:20rem'><div class='bar' style='width:{100 * micros / total:.1f}%'>"
-        "</div></td></tr>"
+        f"<td class='n'>{rss[name]:,.0f} MB</td>"
+        f"<td style='width:20rem'><div class='bar' style='width:{100 * micros / total:.1f}%'></div></td></tr>"
         for name, micros in sorted(cpu.items(), key=lambda item: -item[1])
         if total
     )
@@ -105,7 +106,8 @@ def _lag(measured: Measured) -> str:
 def _trials(measured: Measured) -> str:
     rows = "".join(
         f"<tr><td class='n'>{one['rate_tps']:,.0f}</td><td class='n'>{one['seconds']:,.0f} s</td>"
-        f"<td>{'held' if one['held'] else 'did not hold'}</td><td class='n'>{one['degraded']:,}</td><td class='n'>{one['lag_end']:,}</td></tr>"
+        f"<td>{'held' if one['held'] else 'did not hold'}</td>"
+        f"<td class='n'>{one['degraded']:,}</td><td class='n'>{one['lag_end']:,}</td></tr>"
         for one in measured.report.trials
     )
     head = "<tr><th>payments/s</th><th>for</th><th></th><th>degraded</th><th>waiting at the end</th></tr>"

@@ -19,9 +19,9 @@ from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_keys import DECISIONS
 from fraudstream.adapters.redis_scripts import Argument, Call, run
 from fraudstream.adapters.redis_stream import plain
-from fraudstream.app.processes import cpu_s
 from fraudstream.app.connections import address
 from fraudstream.app.local_system import LocalSystem
+from fraudstream.app.processes import cpu_s
 from fraudstream.domain.codec import encode_decision, moment, parse_transaction
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision, Outcome
 from fraudstream.domain.errors import TransientError

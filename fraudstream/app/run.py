@@ -60,7 +60,7 @@ def _collect_seldom() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 50)
+    gc.set_threshold(50_000, 20, 20)
 
 
 def _told_if_failed(chore: asyncio.Task[None]) -> None:

@@ -95,12 +95,11 @@ def decide(policy: DecisionPolicy, rules: RulesVerdict, model: ModelVerdict) -> 
     points = sum((hit.points for hit in rules.hits if hit.action is Action.SCORE), 0.0)
     probability = min(1.0, max(0.0, model.score)) if model.score is not None and math.isfinite(model.score) else None
     score = min(1.0, max(0.0, (probability or 0.0) + points / 100))
-    outcome, decisive = _resolve(policy, rules.hits, score)
+    outcome, decisive = _resolve(policy, rules.hits, score) if rules.hits else (policy.band(score), None)
     model_fallback = model.fallback or (Fallback.MODEL_ERROR if probability is None else None)
     degraded = tuple(fallback for fallback in (rules.fallback, model_fallback) if fallback is not None)
-    floor = _floor(policy, rules, degraded)
-    if SEVERITY.index(floor) > SEVERITY.index(outcome):
-        outcome = floor
+    if degraded:
+        outcome = max(outcome, _floor(policy, rules, degraded), key=SEVERITY.index)
     return Judgement(
         outcome=outcome,
         score=score,

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -333,6 +334,7 @@ def _occurred_at_ms(value: float | str, now_ms: int, owner: str) -> int:
     return at_ms
 
 
+@lru_cache(maxsize=8192)
 def moment(at_ms: int) -> datetime:
     """
     Return milliseconds since 1970 as an aware time in UTC.

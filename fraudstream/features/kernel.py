@@ -2,14 +2,13 @@
 The one kernel: transactions and the states of their entities to the feature matrix, online, in replays and in training alike.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.aggregates import Answer, answer
+from fraudstream.features.aggregates import answer
 from fraudstream.features.columns import RowColumns
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.evaluate import number
@@ -46,24 +45,25 @@ def compute(
     if not batch:
         return np.empty((0, len(features.names)), np.float32)
     rows = RowColumns(transactions, records, values)
-    answers = {kind: _answers(features, kind, rows, standings, states) for kind in features.aggregates}
+    logs = {
+        kind: LogPasts(features, kind, rows, standings, states.logs[kind])
+        for kind in features.aggregates
+        if kind in states.logs
+    }
+    rings = {
+        kind: RingPasts(features, kind, records, standings, states.rings[kind])
+        for kind in features.aggregates
+        if kind not in logs
+    }
     for column in features.order:
         feature = features.features[column]
         if isinstance(feature.body, Aggregate):
-            found, known = answers[feature.body.entity](feature.body)
+            kind = feature.body.entity
+            found, known = answer(logs[kind], feature.body) if kind in logs else rings[kind].answer(feature.body)
         else:
             found = number(feature.body, rows, batch)
             known = ~np.isnan(found)
         values[feature.name] = np.where(known, found, feature.default).astype(np.float32)
+    for pasts in logs.values():
+        pasts.release()
     return np.ascontiguousarray(np.stack([values[name] for name in features.names], axis=1))
-
-
-def _answers(
-    features: FeatureSet, kind: str, rows: RowColumns, standings: Sequence[Standing], states: States
-) -> Callable[[Aggregate], Answer]:
-    """
-    Lay out the pasts of one kind of entity, and return what answers for them.
-    """
-    if kind in states.logs:
-        return partial(answer, LogPasts(features, kind, rows, standings, states.logs[kind]))
-    return RingPasts(features, kind, rows.records, standings, states.rings[kind]).answer

@@ -141,6 +141,15 @@ class LogPasts:
         """
         return self.selection(one).window(self.edges.index(one.delayed_s), self._end_class(one), one.newest)
 
+    def release(self) -> None:
+        """
+        Let go of what was shared between aggregates: it refers back to the pasts, and would keep a batch's states until the
+        collector of cycles comes by.
+        """
+        for selection in self._selections.values():
+            selection.release()
+        self._selections.clear()
+
     def _end_class(self, one: Aggregate) -> int:
         end = _end(one)
         return len(self.edges) if end is None else self.edges.index(end)
@@ -200,6 +209,12 @@ class Selection:
         classes = np.zeros_like(self.classes)
         classes[kept] = self.classes[kept]
         return Selection(self.pasts, classes)
+
+    def release(self) -> None:
+        """
+        Let go of the windows, which refer back to their selection.
+        """
+        self._windows.clear()
 
     def youngest(self, name: str, start: int) -> tuple[Ints, NDArray[np.uint8]]:
         """

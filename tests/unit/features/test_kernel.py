@@ -2,6 +2,9 @@
 The kernel against the oracle, and what must hold of it whatever the definitions.
 """
 
+import gc
+from pathlib import Path
+
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,6 +14,8 @@ from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.replay import replay
+from tests.support.builders import NOW_MS
+from tests.support.builders import a_transaction as a_payment
 from tests.unit.features.oracle import Oracle
 from tests.unit.features.streams import a_transaction, calls, definitions, log_columns, transactions
 
@@ -136,3 +141,18 @@ def test_a_delay_that_reaches_back_before_1970_finds_nothing_there():
     (values,) = replay(features, [batch])
 
     assert values[:, 0].tolist() == [0.0, 0.0, 0.0, 1.0, 2.0]
+
+
+def test_a_batch_leaves_nothing_behind_for_the_collector_of_cycles():
+    # A worker's collector looks seldom: states that only it can free add up to gigabytes.
+    features = load_features((Path(__file__).parents[3] / "models/default.features").read_text(encoding="utf-8"))
+    batch = [a_payment(card_id=f"card_{at % 7}", occurred_at_ms=NOW_MS + at) for at in range(64)]
+    rows, store = records(features, batch), MemoryEntityStore(features)
+    standings, states = store.touch(rows), store.states(rows)
+    gc.collect()
+    gc.disable()
+    try:
+        compute(features, batch, rows, standings, states)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
