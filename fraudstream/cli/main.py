@@ -10,6 +10,7 @@ from fraudstream import __version__
 from fraudstream.cli import bench_changes as _bench_changes  # noqa: F401 its commands join those of bench
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
+from fraudstream.cli import produce_history as _produce_history  # noqa: F401 its commands join those of produce
 from fraudstream.cli import rule_fleet as _rule_fleet  # noqa: F401 its commands join those of rules
 from fraudstream.cli import rules_backtest as _rules_backtest  # noqa: F401 its commands join those of rules
 from fraudstream.cli import rules_shadow as _rules_shadow  # noqa: F401 its commands join those of rules

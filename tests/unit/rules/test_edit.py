@@ -1,7 +1,7 @@
 import pytest
 
 from fraudstream.domain.errors import InvalidRule
-from fraudstream.rules.edit import asleep_until, in_shadow, source_of
+from fraudstream.rules.edit import asleep_until, in_shadow, out_of_shadow, source_of
 from fraudstream.rules.load import load_rules
 
 SOURCE = """# first
@@ -63,3 +63,11 @@ def test_a_rule_that_would_end_before_it_begins_goes_to_shadow():
 def test_an_unknown_rule_is_answered_with_the_nearest():
     with pytest.raises(InvalidRule, match="did you mean small"):
         in_shadow(SOURCE, "smal")
+
+
+def test_a_rule_leaves_shadow_by_one_word_and_the_rest_stays():
+    source = "# first\nrule a block if :amount: > 1\nshadow rule b\n  review if :amount: > 2 # why\n"
+
+    assert out_of_shadow(source, "b") == "# first\nrule a block if :amount: > 1\nrule b\n  review if :amount: > 2 # why\n"
+    assert out_of_shadow(source, "a") == source
+    assert out_of_shadow(in_shadow(source, "a"), "a") == source
