@@ -5,7 +5,6 @@ Labelled history to a matrix: replayed through the very kernel that serves, in t
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple
 
 import msgspec
@@ -103,7 +102,7 @@ def build(
     kept: list[_Seen] = []
     parts: list[NDArray[np.float32]] = []
     store, done = MemoryEntityStore(features), 0
-    for batch, seen in _batches(source):
+    for batch, seen in _batches(source, _youngest_label_ms(features)):
         wanted = np.array([span_ms[0] <= one.occurred_ms < span_ms[1] for one in seen])
         if wanted.any():
             parts.extend(matrix[wanted] for matrix in replay(features, [batch], store=store))
@@ -125,13 +124,14 @@ class _Seen(NamedTuple):
     scenario: str
 
 
-def _batches(source: Iterable[Labelled]) -> Iterator[tuple[Sequence[Transaction], Sequence[_Seen]]]:
+def _batches(source: Iterable[Labelled], span_ms: float) -> Iterator[tuple[Sequence[Transaction], Sequence[_Seen]]]:
     """
     Yield decoded transactions, each id once, with what the rows need beside the features.
+
+    Labels are told after a batch: one that lasts as long as the youngest label that a feature reads would hide some of them.
     """
     ids: set[str] = set()
-    rows = iter(source)
-    while batch := list(islice(rows, BATCH)):
+    for batch in _cut(source, span_ms):
         fresh, seen = [], []
         for row in batch:
             if row.transaction_id not in ids:
@@ -141,6 +141,28 @@ def _batches(source: Iterable[Labelled]) -> Iterator[tuple[Sequence[Transaction]
                 fresh.append(one)
         if fresh:
             yield fresh, seen
+
+
+def _cut(source: Iterable[Labelled], span_ms: float) -> Iterator[list[Labelled]]:
+    """
+    Yield rows in batches that are no larger than ``BATCH`` and last less than so long.
+    """
+    batch: list[Labelled] = []
+    for row in source:
+        if batch and (len(batch) == BATCH or row.occurred_at_ms - batch[0].occurred_at_ms >= span_ms):
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+def _youngest_label_ms(features: FeatureSet) -> float:
+    """
+    Return the age of the youngest label that a feature reads; infinite where none reads any.
+    """
+    bodies = [one.body for one in features.features if isinstance(one.body, Aggregate) and _reads_labels(one.body)]
+    return min((body.delayed_s * 1000.0 for body in bodies), default=math.inf)
 
 
 def _tell(features: FeatureSet, store: MemoryEntityStore, batch: Sequence[Transaction], seen: Sequence[_Seen]) -> None:
