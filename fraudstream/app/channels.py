@@ -80,5 +80,6 @@ def links(settings: Settings) -> Links:
     return Links(
         case_url=settings.alert_case_url or "",
         runbook_url=settings.alert_runbook_url or "",
+        overview_url=settings.alert_overview_url or "",
         buttons=settings.slack_signing_secret is not None,
     )

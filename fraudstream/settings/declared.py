@@ -255,6 +255,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _says("Link to a case, with {alert_id} and {transaction_id} to be filled in.", pattern=r"^https?://"),
     ] = None
+    alert_overview_url: Annotated[
+        str | None, _says("Link to the dashboard that a digest of many alerts offers.", pattern=r"^https?://")
+    ] = None
     alert_runbook_url: Annotated[str | None, _says("Link to what to do about an alert.", pattern=r"^https?://")] = None
 
     metrics_port: Annotated[

@@ -239,7 +239,7 @@ class AlertDesk:
     async def _message(self, errand: Errand) -> Message:
         group = errand.group
         if group.digest:
-            return build_digest(group, errand.shown, await self._book.facts(group.alert_id))
+            return build_digest(group, errand.shown, await self._book.facts(group.alert_id), self._links)
         new = await self._book.members(group.alert_id, errand.shown.told, group.transactions)
         return build_notice(group, errand.shown, self._links, new)
 

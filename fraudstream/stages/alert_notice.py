@@ -32,6 +32,7 @@ class Links(msgspec.Struct, frozen=True, kw_only=True):
 
     case_url: str = ""
     runbook_url: str = ""
+    overview_url: str = ""
     buttons: bool = False
 
 
@@ -65,7 +66,7 @@ def build_notice(group: AlertGroup, shown: Shown, links: Links, transaction_ids:
     )
 
 
-def build_digest(group: AlertGroup, shown: Shown, facts: DigestFacts) -> Digest:
+def build_digest(group: AlertGroup, shown: Shown, facts: DigestFacts, links: Links) -> Digest:
     """
     Say many groups in one message.
     """
@@ -84,6 +85,7 @@ def build_digest(group: AlertGroup, shown: Shown, facts: DigestFacts) -> Digest:
         last_at=moment(group.last_ms),
         over=group.over,
         snoozes=tuple(_snooze(scope) for scope in facts.snoozes),
+        overview_url=links.overview_url,
     )
 
 

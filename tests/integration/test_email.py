@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 
@@ -12,8 +13,13 @@ from fraudstream.adapters.email import EmailAlertChannel, SmtpTls
 from fraudstream.adapters.email_message import email_message
 from fraudstream.domain.alert import Notice
 from fraudstream.domain.errors import AlertFailed
+from fraudstream.local import LocalValkey
+from fraudstream.stages.alert_pace import PaceLimits
+from tests.support.alert_hall import RememberingChannel, a_flagged, a_hall
 from tests.support.alerts import a_digest, a_notice
 from tests.support.smtp import Certificate, Mailbox, self_signed, smtp_server
+from tests.support.swift_alerts import SWIFT
+from tests.support.wait import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +235,67 @@ def test_a_digest_is_a_table_of_what_and_where() -> None:
             "Snoozed now",
         ):
             assert fact in text
+
+
+async def test_a_server_that_speaks_tls_from_the_first_byte_is_spoken_to_so(certificate: Certificate) -> None:
+    async with smtp_server(certificate, at_once=True) as mailbox:
+        await _channel(mailbox, certificate.certificate, tls=SmtpTls.TLS).post(a_notice())
+
+        assert len(mailbox.mails) == 1
+
+
+def _swift(**changes: Any) -> dict[str, Any]:
+    return {"email": msgspec.structs.replace(SWIFT["email"], pace=PaceLimits(failures_to_rest=100), **changes)}
+
+
+async def test_a_mail_that_is_deferred_arrives_later(valkey: LocalValkey, certificate: Certificate, mailbox: Mailbox) -> None:
+    async with a_hall(valkey.url, _swift(tries=1000)) as hall:
+        mailbox.answer = "451 try again later"
+        hall.work(hall.desk(_channel(mailbox, certificate.certificate)))
+        await hall.flag(a_flagged(1))
+        await wait_until(lambda: ("email", "failed") in hall.counts.attempts, "the mail is deferred")
+
+        mailbox.answer = "250 OK"
+        await hall.idle("email")
+
+        assert len(mailbox.mails) == 1
+        assert hall.letters() == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "silent", "reason", "error"),
+    [
+        ("550 no such mailbox", False, "refused", "550"),
+        ("451 try again later", False, "too_many_tries", "451"),
+        ("250 OK", True, "too_many_tries", "no answer"),
+    ],
+    ids=["refuses", "defers for ever", "is silent"],
+)
+async def test_what_a_mail_server_never_takes_is_kept_with_the_reason(  # noqa: PLR0917 fixtures and a row of the table
+    valkey: LocalValkey, certificate: Certificate, mailbox: Mailbox, answer: str, silent: bool, reason: str, error: str
+) -> None:
+    async with a_hall(valkey.url, _swift(tries=2)) as hall:
+        mailbox.answer, mailbox.silent = answer, silent
+        hall.work(hall.desk(_channel(mailbox, certificate.certificate, timeout_s=0.4)))
+
+        await hall.flag(a_flagged(1))
+        await hall.idle("email")
+
+        (letter,) = hall.letters()
+        assert (letter["channel"], letter["reason"]) == ("email", reason)
+        assert error in letter["error"]
+        assert mailbox.mails == []
+
+
+async def test_a_mail_server_without_starttls_gets_nothing_and_the_fallback_tells(valkey: LocalValkey) -> None:
+    async with smtp_server() as open_server, a_hall(valkey.url, _swift()) as hall:
+        webhook = RememberingChannel("webhook")
+        hall.work(hall.desk(_channel(open_server, None), fallback="webhook"))
+        hall.work(hall.desk(webhook))
+
+        await hall.flag(a_flagged(1))
+        await hall.idle("email", "webhook")
+
+        assert open_server.mails == []
+        assert len(webhook.posts) == 1
+        assert "STARTTLS" in hall.letters()[0]["error"]

@@ -215,7 +215,7 @@ def test_a_card_number_in_any_field_comes_out_of_no_channel(card: str, form: str
     facts = DigestFacts(groups=1, top=[group], families=[(text, 1)], merchants=[(text, 1)], snoozes=[f"{text}|card|{text}"])
 
     storm = Bearing(family="storm", rule_id="", entity="", entity_id="")
-    digest = build_digest(a_group(decision, digest=True, bearing=storm), Shown(), facts)
+    digest = build_digest(a_group(decision, digest=True, bearing=storm), Shown(), facts, links)
 
     for output in [output for message in (notice, digest) for output in _everything(message)]:
         digits = "".join(character for character in output if character.isdigit() or character.isalpha())

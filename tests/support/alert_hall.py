@@ -23,7 +23,7 @@ from fraudstream.domain.errors import AlertFailed
 from fraudstream.fleet.ports import Delivery, Handled
 from fraudstream.stages.alert_desk import AlertDesk
 from fraudstream.stages.alert_policy import ChannelPolicy
-from fraudstream.stages.alert_ports import AlertBook
+from fraudstream.stages.alert_ports import AlertBook, AlertChannel
 from fraudstream.stages.alerter import Alerter
 from tests.support.builders import a_decision, a_transaction
 from tests.support.swift_alerts import SWIFT
@@ -136,9 +136,7 @@ class Hall:
         self._stop = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
 
-    def desk(
-        self, channel: RememberingChannel, *, fallback: str = "", book: AlertBook | None = None, me: str = ""
-    ) -> AlertDesk:
+    def desk(self, channel: AlertChannel, *, fallback: str = "", book: AlertBook | None = None, me: str = "") -> AlertDesk:
         """
         Return a desk that does not work yet.
         """

@@ -106,9 +106,11 @@ def _authenticate(server: SMTP, session: Session, envelope: Envelope, mechanism:
 
 
 @asynccontextmanager
-async def smtp_server(certificate: Certificate | None = None, *, login: bool = False) -> AsyncIterator[Mailbox]:
+async def smtp_server(
+    certificate: Certificate | None = None, *, login: bool = False, at_once: bool = False
+) -> AsyncIterator[Mailbox]:
     """
-    Run a server on a free port of the loopback; with a certificate it demands STARTTLS before a mail.
+    Run a server on a free port of the loopback; with a certificate it demands STARTTLS before a mail, or TLS ``at_once``.
     """
     mailbox = Mailbox()
     context = None
@@ -120,13 +122,13 @@ async def smtp_server(certificate: Certificate | None = None, *, login: bool = F
         return SMTP(
             mailbox,
             hostname="mail.test",
-            tls_context=context,
-            require_starttls=context is not None,
+            tls_context=None if at_once else context,
+            require_starttls=context is not None and not at_once,
             authenticator=_authenticate,
             auth_required=login,
         )
 
-    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(session, "127.0.0.1", 0, ssl=context if at_once else None)
     mailbox.port = server.sockets[0].getsockname()[1]
     try:
         yield mailbox
