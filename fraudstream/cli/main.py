@@ -32,6 +32,7 @@ from fraudstream.cli.monitor import monitor_app
 from fraudstream.cli.produce import produce_app
 from fraudstream.cli.rule_sets import rules_app
 from fraudstream.cli.status import lag, pending, status, streams, workers
+from fraudstream.cli.token import token
 from fraudstream.cli.train import train
 from fraudstream.cli.worker import alerter_app, worker_app
 
@@ -44,6 +45,7 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(train)
 app.command()(digest)
+app.command()(token)
 app.command()(chaos)
 for command in (status, lag, streams, pending, workers, doctor):
     app.command()(command)

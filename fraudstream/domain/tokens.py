@@ -15,8 +15,8 @@ from fraudstream.domain.transaction import Transaction
 _LETTERS = str.maketrans("0123456789abcdef", "abcdefghijklmnop")
 #: A token of ours, and for an e-mail address the domain behind it.
 TOKEN = re.compile(r"(?:card|phone)_[a-p]{32}|email_[a-p]{32}@[A-Za-z0-9.-]+")
-#: An e-mail address that is no token, and a phone number in international form.
-EMAIL = re.compile(r"(?!(?<![A-Za-z0-9._%+-])email_[a-p]{32}@)([A-Za-z0-9._%+-]+)@([A-Za-z0-9.-]+\.[A-Za-z]{2,})")
+#: An e-mail address (or the token of one), and a phone number in international form.
+EMAIL = re.compile(r"([A-Za-z0-9._%+-]+)@([A-Za-z0-9.-]+\.[A-Za-z]{2,})")
 PHONE = re.compile(r"\+[0-9][0-9 ().-]{7,16}[0-9]")
 #: Shortest key, in bytes.
 _SHORTEST_KEY = 16
@@ -83,7 +83,7 @@ class Tokens:
         Return a text with tokens in the place of e-mail addresses and phone numbers; tokens stay.
         """
         if "@" in text:
-            text = EMAIL.sub(lambda match: self.email(match[0]), text)
+            text = EMAIL.sub(lambda match: match[0] if TOKEN.fullmatch(match[0]) else self.email(match[0]), text)
         if "+" in text:
             text = PHONE.sub(lambda match: self.phone(match[0]), text)
         return text

@@ -94,7 +94,7 @@ def scrub(text: str) -> str:
     if "://" in text:
         text = _URL_PASSWORD.sub(r"\1[REDACTED]@", text)
     if "@" in text:
-        text = EMAIL.sub(lambda match: f"{match[1][0]}***@{match[2]}", text)
+        text = EMAIL.sub(_hidden_address, text)
     if _THIRTEEN_DIGITS.search(text) is not None:
         text = mask_cards(text)
     if "+" in text:
@@ -107,6 +107,10 @@ def scrub(text: str) -> str:
     if "hooks.slack" in text:
         text = _SLACK_HOOK.sub(r"\1[REDACTED]", text)
     return text
+
+
+def _hidden_address(match: re.Match[str]) -> str:
+    return match[0] if TOKEN.fullmatch(match[0]) else f"{match[1][0]}***@{match[2]}"
 
 
 def _plain_digits(text: str) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.masking import has_card_number, is_card_number_id, luhn, mask_cards
+from fraudstream.domain.masking import HIDDEN, has_card_number, is_card_number_id, luhn, mask_cards, without_sensitive
 from tests.support.wire import CARD
 
 _prefixes = st.sampled_from(["4", "51", "37", "6011", "22", "62"])
@@ -75,3 +75,31 @@ def test_only_15_and_16_digits_of_an_issuer_make_an_id_a_card_number() -> None:
     assert is_card_number_id("378282246310005")
     assert not is_card_number_id("4222222222222")
     assert not is_card_number_id("9111111111111111")
+
+
+@pytest.mark.parametrize(
+    "name", ["cvv", "CVV2", "card-cvc", "card_pin", "PIN", "pin_block", "Track2", "track data", "security_code", "x_cvn"]
+)
+def test_what_must_never_be_kept_is_known_by_its_name(name: str) -> None:
+    kept = without_sensitive({"a": [{name: "123", "note": "x"}], name: {"v": "123"}})
+
+    assert kept == {"a": [{name: HIDDEN, "note": "x"}], name: HIDDEN}
+
+
+@pytest.mark.parametrize("name", ["pinned", "tracking_id", "spin", "opinion", "card_track_record", "description"])
+def test_other_names_are_none_of_them(name: str) -> None:
+    assert without_sensitive({name: "123"}) == {name: "123"}
+
+
+@pytest.mark.parametrize(
+    "track",
+    [
+        f"%B{CARD}^DOE/JANE^29121011000012300000?",
+        f";{CARD}=29121010000045600000?",
+        f"{CARD}=2912101",
+        f"B{CARD}^DOE JANE^2912101",
+    ],
+)
+def test_no_digit_of_a_track_survives(track: str) -> None:
+    for masked in (mask_cards(f"read {track} twice"), without_sensitive({"note": [f"read {track} twice"]})["note"][0]):
+        assert masked == "read [TRACK] twice"
