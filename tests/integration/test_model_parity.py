@@ -15,7 +15,7 @@ from fraudstream.producers.synthetic import generate
 from tests.support.models import a_rival
 from tests.support.system import QUICK
 
-#: The replay tells the labels of 512 transactions together; here those are six days, so labels are read seven days late.
+#: Labels are two days late; 512 transactions of this history last six days, and the replay must not tell their labels together.
 DEFINITIONS = """
 version 1
 entity user     log
@@ -23,7 +23,7 @@ entity merchant log
 feature amount_minor = amount
 feature user_count_1d = count() by user_id over 1d
 feature user_median = median(amount) by user_id
-feature merchant_fraud_rate = fraud_rate() by merchant over 30d delayed 7d
+feature merchant_fraud_rate = fraud_rate() by merchant over 30d delayed 2d
 """
 
 
