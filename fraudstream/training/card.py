@@ -11,6 +11,7 @@ from fraudstream.scoring.manifest import Interval
 from fraudstream.training.dataset import Split
 from fraudstream.training.evaluate import Evaluation
 from fraudstream.training.figures import CALIBRATION, COST, PRECISION_RECALL, WEEKS, figures, write_figures
+from fraudstream.training.recorded import RecordedHistory
 from fraudstream.training.train import TrainedModel
 
 CARD_FILE, FIGURES_FOLDER = "README.md", "figures"
@@ -70,7 +71,16 @@ def _data(trained: TrainedModel) -> str:
 {training.rows:,} payments with {training.frauds:,} frauds, {training.first} to {training.last}.
 Each history is cut by its own time: {_warm_up(split)}{days:g} days teach,
 {split.train_days - days:g} days calibrate, {split.delay_days:g} days are left out because their labels would
-not be known yet, the rest measures. Features come from the same kernel that serves, by replay."""
+not be known yet, the rest measures. {_origin(trained)}"""
+
+
+def _origin(trained: TrainedModel) -> str:
+    """
+    Return where the values of the features come from.
+    """
+    if any(isinstance(one, RecordedHistory) for one in trained.plan.sources):
+        return "Features are those that the decisions were made from."
+    return "Features come from the same kernel that serves, by replay."
 
 
 def _warm_up(split: Split) -> str:

@@ -106,6 +106,7 @@ async def test_command_writes_a_model_of_what_was_recorded(recorded: str, tmp_pa
     assert scores[1] > 5 * scores[0]
     card = (output / "README.md").read_text()
     assert "Decisions on record: " in card
+    assert "Features are those that the decisions were made from." in card
     assert "`fraudstream train --from-database --until 2026-01-15" in card
 
 
