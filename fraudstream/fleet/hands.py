@@ -14,6 +14,11 @@ from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Stage, TransactionStream
 
+#: An entry that is handed out for the second time was in the hands of one process that died: most often of something else.
+ONCE_MORE = 2
+#: How far apart neighbours may lie, in milliseconds, and how many of them are worked at once.
+_CLOSE_MS, _COMPANY = 20, 32
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """
@@ -96,8 +101,9 @@ class Hands:
         """
         Work deliveries in the slot that the caller has waited for, without waiting for the end.
 
-        Suspects are worked alone, each after the other, and with ``alone`` all of them: entries that lie far apart must not
-        make one range for stepping in, which would drag along everything between them. An entry already in hand is passed over.
+        Suspects are worked alone, each after the other. With ``alone`` the others are too, unless they lie close together:
+        entries far apart must not make one range for stepping in, which would drag along everything between them. What one
+        worker left behind does lie close, and would take minutes one by one. An entry already in hand is passed over.
 
         Returns:
             The work, for who wants to wait for it: see ``over``.
@@ -105,7 +111,8 @@ class Hands:
         fresh = [delivery for delivery in deliveries if delivery.entry_id not in self._held]
         self._held.update((delivery.entry_id, delivery) for delivery in fresh)
         self._report.in_hand(len(self._held))
-        task = asyncio.create_task(self._work(_split(fresh, alone=alone)))
+        company = min(ONCE_MORE, self._limits.max_deliveries)
+        task = asyncio.create_task(self._work(_neighbours(fresh, company) if alone else _split(fresh)))
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
@@ -245,12 +252,31 @@ class Hands:
                 await self._stream.hand_back(held)
 
 
-def _split(deliveries: Sequence[Delivery], *, alone: bool) -> list[list[Delivery]]:
+def _split(deliveries: Sequence[Delivery]) -> list[list[Delivery]]:
     """
     First deliveries stay together; a suspect, or an entry without a body, travels alone.
     """
-    if alone:
-        return [[delivery] for delivery in deliveries]
     together = [delivery for delivery in deliveries if delivery.deliveries == 1 and delivery.fields is not None]
     suspects = [[delivery] for delivery in deliveries if delivery.deliveries > 1 or delivery.fields is None]
     return ([together] if together else []) + suspects
+
+
+def _neighbours(deliveries: Sequence[Delivery], most_deliveries: int) -> list[list[Delivery]]:
+    """
+    Put those together that lie close and were not handed out more often; the others travel alone.
+    """
+    groups: list[list[Delivery]] = []
+    for delivery in sorted(deliveries, key=lambda one: one.received_at_ms):
+        last = groups[-1][-1] if groups else None
+        if (
+            last is not None
+            and last.deliveries == delivery.deliveries <= most_deliveries
+            and last.fields is not None
+            and delivery.fields is not None
+            and delivery.received_at_ms - last.received_at_ms <= _CLOSE_MS
+            and len(groups[-1]) < _COMPANY
+        ):
+            groups[-1].append(delivery)
+        else:
+            groups.append([delivery])
+    return groups

@@ -9,12 +9,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
-from fraudstream.fleet.hands import Hands, Limits
+from fraudstream.fleet.hands import ONCE_MORE, Hands, Limits
 from fraudstream.fleet.heartbeat import Heartbeat
 from fraudstream.fleet.ports import Delivery, FleetReport, Heart, OverdueSource, Stage, TransactionStream
 
-#: An entry that is handed out for the second time was in the hands of one process that died: most often of something else.
-_ONCE_MORE = 2
 #: Reads the next deliveries of one kind; an empty list means that there are none now.
 Source = Callable[[], Awaitable[list[Delivery]]]
 
@@ -182,7 +180,7 @@ class Worker:
                 deliveries = await self._through_outages(source)
                 if deliveries:
                     work = await self._hands.take(deliveries, alone=True)
-                    if any(delivery.deliveries > _ONCE_MORE for delivery in deliveries):
+                    if any(delivery.deliveries > ONCE_MORE for delivery in deliveries):
                         await self._hands.over(work)
                 else:
                     self._hands.no_slot()

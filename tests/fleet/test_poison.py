@@ -92,7 +92,7 @@ async def test_an_entry_that_was_handed_out_too_often_is_given_up_before_it_is_w
     assert stage.given_up == [(entry, f"handed out {QUICK.max_deliveries} times without an end")]
 
 
-async def test_suspects_travel_alone() -> None:
+async def test_what_two_processes_died_of_travels_alone_and_what_one_died_of_in_company() -> None:
     stage = Poisoned()
     bench = Bench(stage)
     entries = bench.add(20)
@@ -105,7 +105,8 @@ async def test_suspects_travel_alone() -> None:
         await wait_until(bench.all_over, "everything was claimed and worked")
 
     assert sorted(delivery.entry_id for batch in stage.batches for delivery in batch) == sorted(entries)
-    assert all(len(batch) == 1 for batch in stage.batches)
+    assert sorted(len(batch) for batch in stage.batches) == [1] * 15 + [5]
+    assert {delivery.deliveries for batch in stage.batches for delivery in batch if len(batch) == 1} == {3}
 
 
 async def test_an_entry_that_was_trimmed_leaves_a_tombstone_and_is_not_worked() -> None:

@@ -131,10 +131,38 @@ async def test_entries_that_lie_far_apart_are_worked_each_alone() -> None:
     stream = FakeStream(MemoryStreams())
     await stream.open()
     hands = Hands(stage, stream, QUICK, RememberingReport(), random.Random(1))
-    far_apart = [a_delivery(), a_delivery(), a_delivery()]
+    far_apart = [a_delivery(entry_id=b"%d-0" % (1_768_478_400_000 + 60_000 * minute)) for minute in range(3)]
 
     assert await hands.slot()
     await hands.take(far_apart, alone=True)
     await wait_until(lambda: not hands.held, "all of them worked")
 
     assert [[delivery.entry_id for delivery in batch] for batch in stage.batches] == [[one.entry_id] for one in far_apart]
+
+
+async def test_what_one_worker_left_behind_is_worked_in_company_because_it_lies_close() -> None:
+    stage = ObedientStage()
+    stream = FakeStream(MemoryStreams())
+    await stream.open()
+    hands = Hands(stage, stream, QUICK, RememberingReport(), random.Random(1))
+    close = [a_delivery(entry_id=b"1768478400000-%d" % number, deliveries=2) for number in range(40)]
+
+    assert await hands.slot()
+    await hands.take(close, alone=True)
+    await wait_until(lambda: not hands.held, "all of them worked")
+
+    assert [len(batch) for batch in stage.batches] == [32, 8]
+
+
+async def test_nothing_is_worked_in_company_where_two_deliveries_are_too_many() -> None:
+    stage = ObedientStage()
+    stream = FakeStream(MemoryStreams())
+    await stream.open()
+    hands = Hands(stage, stream, quick(max_deliveries=1), RememberingReport(), random.Random(1))
+    close = [a_delivery(entry_id=b"1768478400000-%d" % number, deliveries=2) for number in range(3)]
+
+    assert await hands.slot()
+    await hands.take(close, alone=True)
+    await wait_until(lambda: not hands.held, "all of them given up")
+
+    assert [entry_id for entry_id, _ in stage.given_up] == [one.entry_id for one in close]
