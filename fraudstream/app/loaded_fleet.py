@@ -7,6 +7,7 @@ import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import chain, islice
+from math import isfinite
 from pathlib import Path
 
 import msgspec
@@ -32,11 +33,11 @@ _BUCKET = re.compile(r'^fraudstream_event_loop_stall_seconds_bucket\{le="([^"]+)
 class Stalls(msgspec.Struct, frozen=True, kw_only=True):
     """
     How long the loops of the workers were held up, all of them together. ``longest_ms`` is an upper bound: the end of the
-    longest one's bucket. ``over`` counts stalls longer than 20, 50 and 100 ms.
+    longest one's bucket, None beyond the last. ``over`` counts stalls longer than 20, 50 and 100 ms.
     """
 
     looks: int
-    longest_ms: float
+    longest_ms: float | None
     over: dict[str, int]
 
 
@@ -129,4 +130,4 @@ def stalls_between(before: list[str], after: list[str]) -> Stalls:
     looks = counts[bounds[-1]] if bounds else 0.0
     longest = next((bound for bound in bounds if counts[bound] == looks), 0.0)
     over = {f"{bound * 1000:.0f}_ms": int(looks - counts.get(bound, looks)) for bound in (0.02, 0.05, 0.1)}
-    return Stalls(looks=int(looks), longest_ms=round(longest * 1000, 1), over=over)
+    return Stalls(looks=int(looks), longest_ms=round(longest * 1000, 1) if isfinite(longest) else None, over=over)

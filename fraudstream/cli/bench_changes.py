@@ -89,7 +89,7 @@ _PHASE = ("transactions/s", "longest stall", "over 20 ms", "over 50 ms", "over 1
 
 def _phase(name: str, one: Any) -> tuple[Any, ...]:
     over = one.stalls.over
-    longest = f"< {one.stalls.longest_ms:g} ms"
+    longest = "very long" if one.stalls.longest_ms is None else f"< {one.stalls.longest_ms:g} ms"
     return name, round(one.transactions_per_second), longest, over["20_ms"], over["50_ms"], over["100_ms"], one.stalls.looks
 
 

@@ -19,6 +19,10 @@ def test_only_stalls_between_the_two_looks_count_all_workers_together():
     assert found.over == {"20_ms": 2, "50_ms": 1, "100_ms": 0}
 
 
+def test_a_stall_beyond_every_bucket_has_no_bound():
+    assert stalls_between([page()], [page(60.0)]).longest_ms is None
+
+
 def test_the_page_of_a_worker_has_the_bounds_that_are_asked_for():
     assert {0.02, 0.05, 0.1} <= set(STALL_BUCKETS_S)
     assert any(one.name == "fraudstream_event_loop_stall_seconds" for one in Metrics().catalogue())
