@@ -33,8 +33,8 @@ from fraudstream.stages.alert_ports import DigestFacts, Errand, Folded, Raised, 
 KEPT_S = 172_800
 #: Most lines of the journal that wait for the database: some days of ordinary alerting.
 JOURNAL_LENGTH = 200_000
-#: How long one look keeps the lead of a channel, in seconds; looks come every second at least.
-_LEAD_S = 5.0
+#: How long a sign of life keeps the lead of a channel, in seconds; looks come every second at least, and every note is a sign.
+_LEAD_S = 8.0
 #: Most groups of one look, and most that one script call folds.
 _LOOKED, _FOLDED = 500, 100
 #: Most transactions that one message names.

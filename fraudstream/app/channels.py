@@ -5,6 +5,7 @@ The alert channels that the settings name, and what each may be burdened with.
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
@@ -12,6 +13,7 @@ from fraudstream.adapters.console import ConsoleAlertChannel
 from fraudstream.adapters.email import EmailAlertChannel, SmtpTls
 from fraudstream.adapters.slack import SlackAlertChannel
 from fraudstream.adapters.webhook import WebhookAlertChannel
+from fraudstream.domain.errors import InvalidSettings
 from fraudstream.settings import Settings
 from fraudstream.stages.alert_notice import Links
 from fraudstream.stages.alert_policy import POLICIES, ChannelPolicy, QuietHours, StormLimits
@@ -46,11 +48,17 @@ def channel(name: str, settings: Settings) -> AlertChannel:
             tls=SmtpTls(settings.smtp_tls) if settings.smtp_starttls else SmtpTls.NONE,
             username=settings.smtp_username,
             password=settings.smtp_password,
-            ca_file=str(settings.smtp_ca_file) if settings.smtp_ca_file else None,
+            ca_file=_authority(settings.smtp_ca_file),
         )
     if name == "webhook":
         return WebhookAlertChannel(settings.webhook_url or "", settings.webhook_secret or "", now_s=time.time)
     return ConsoleAlertChannel(sys.stdout)
+
+
+def _authority(path: Path | None) -> str | None:
+    if path is not None and not path.is_file():
+        raise InvalidSettings(f"smtp_ca_file: no file {str(path)!r}; name the PEM file, or leave the setting empty")
+    return None if path is None else str(path)
 
 
 def policies(settings: Settings) -> Mapping[str, ChannelPolicy]:
@@ -58,7 +66,7 @@ def policies(settings: Settings) -> Mapping[str, ChannelPolicy]:
     Return what each channel may be burdened with; the console, which wakes nobody, is spared quiet hours and storms.
     """
     hours = settings.alert_quiet_hours
-    quiet = QuietHours.parse(hours, settings.time_zone) if hours else None
+    quiet = QuietHours.parse(hours, settings.alert_time_zone) if hours else None
     return {name: _policy(POLICIES[name], settings, quiet) for name in POLICIES}
 
 

@@ -4,6 +4,7 @@ What must hold between settings, or beyond what a type can say.
 
 import difflib
 from collections.abc import Iterable, Iterator, Sequence
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.settings.declared import BOTH_DECIDING_GROUPS, CATALOGUE, GROUPS, Settings
@@ -62,6 +63,10 @@ def _alert_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
                 yield f"alert channel {channel} needs {CATALOGUE[name].variables[0]}", ["alert_channels", name]
     if settings.smtp_username and not settings.smtp_password:
         yield "smtp_username is set without smtp_password", ["smtp_username", "smtp_password"]
+    try:
+        ZoneInfo(settings.alert_time_zone)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        yield f"alert_time_zone {settings.alert_time_zone!r} is no time zone; write it as Europe/Berlin", ["alert_time_zone"]
     for name in _CHANNEL_NEEDS.get(settings.alert_fallback or "", ()):
         if not getattr(settings, name):
             yield f"alert_fallback {settings.alert_fallback} needs {CATALOGUE[name].variables[0]}", ["alert_fallback", name]

@@ -247,10 +247,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     alert_quiet_hours: Annotated[
         str | None,
         _says(
-            "Hours in time_zone, as 22:00-08:00, in which only critical alerts are told; the rest comes as one digest after.",
+            "Hours, as 22:00-08:00, in which only critical alerts are told; the rest comes as one digest after.",
             pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
         ),
     ] = None
+    alert_time_zone: Annotated[str, _says("Time zone of the quiet hours, as Europe/Berlin.")] = "UTC"
     alert_case_url: Annotated[
         str | None,
         _says("Link to a case, with {alert_id} and {transaction_id} to be filled in.", pattern=r"^https?://"),

@@ -15,7 +15,7 @@ async def test_a_storm_over_two_alerters_of_which_one_is_killed_loses_nothing_an
     assert report.groups > 600
     assert report.posts + report.digests + report.replies <= 60
     assert report.digests <= 3
-    assert report.doubles <= report.drops + report.kills
+    assert report.doubles <= report.drops + 4 * report.kills, "a killed one may have four messages under way"
     assert report.refused_by_limits == 0
     assert report.delay_s["p99"] < 60
 

@@ -76,7 +76,7 @@ class StormReport(msgspec.Struct, frozen=True, kw_only=True):
     What came of it. Delays are from the decision to the first post or update that counts the payment, in seconds.
 
     ``lost`` are payments that nobody was told of; ``astray`` those in no group or in several; ``doubles`` first posts beyond
-    one per alert, of which ``drops`` (accepted, no answer) and ``kills`` may cause one each.
+    one per alert, of which ``drops`` (accepted, no answer) may cause one each, and each of ``kills`` what it had under way.
     """
 
     transactions: int

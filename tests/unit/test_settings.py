@@ -83,7 +83,7 @@ def test_every_setting_is_read_from_its_variable():
     }
     samples |= {"webhook_url": "http://127.0.0.1:2/", "alert_channels": "", "hard_idle_s": "99"}
     samples |= {"alert_quiet_hours": "22:00-08:00", "alert_case_url": "http://a/{alert_id}", "alert_runbook_url": "http://b/"}
-    samples |= {"alert_overview_url": "http://c/"}
+    samples |= {"alert_overview_url": "http://c/", "alert_time_zone": "Europe/Berlin"}
     samples |= {"allow_no_persistence": "true", "smtp_starttls": "false", "smtp_tls": "tls", "memory_limit_ratio": "0.5", "smtp_port": "25"}
 
     for name, setting in CATALOGUE.items():
@@ -145,6 +145,8 @@ def test_an_unknown_name_in_the_file_is_refused():
         ({"smtp_password": "p", "smtp_tls": "none"}, "would travel in clear"),
         ({"alert_fallback": "email"}, "alert_fallback email needs FRAUDSTREAM_SMTP_HOST"),
         ({"alert_quiet_hours": "25:00-08:00"}, "alert_quiet_hours"),
+        ({"alert_time_zone": "Mars/Olympus"}, "'Mars/Olympus' is no time zone"),
+        ({"alert_time_zone": "../etc/passwd"}, "is no time zone"),
         ({"redis_ca_file": "ca.pem"}, "does not begin with rediss://"),
         ({"redis_url": "rediss://r", "redis_key_file": "k.pem"}, "must be set together"),
         ({"claim_idle_s": 5}, "heartbeat_life_s must not be longer"),

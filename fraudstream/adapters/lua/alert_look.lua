@@ -1,13 +1,13 @@
 #!lua flags=allow-oom
 -- alert_look: lead a channel (one process at a time does) and see what is due on it.
--- KEYS  1 alertdesk:<channel> (hash: leader, until, storm), 2 due zset, 3 alertopened
+-- KEYS  1 alertdesk:<channel> (hash: leader, until, life of the lead, storm), 2 due zset, 3 alertopened
 -- ARGV  1 me, 2 life of the lead ms, 3 most groups, 4 most openings, 5 prefix of group hashes
 -- Reply: {now} while another leads | {now, storm or '', openings, next due ms or '', {field, value, ...} per group}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local lead = redis.call('HMGET', KEYS[1], 'leader', 'until', 'storm')
 if lead[1] and lead[1] ~= ARGV[1] and tonumber(lead[2]) > now then return {now} end
-redis.call('HSET', KEYS[1], 'leader', ARGV[1], 'until', now + ARGV[2])
+redis.call('HSET', KEYS[1], 'leader', ARGV[1], 'until', now + ARGV[2], 'life', ARGV[2])
 local groups = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[3])) do
   local group = redis.call('HGETALL', ARGV[5] .. id)

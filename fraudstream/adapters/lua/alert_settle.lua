@@ -8,6 +8,7 @@
 if redis.call('HGET', KEYS[1], 'leader') ~= ARGV[1] then return 'G' end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
+redis.call('HSET', KEYS[1], 'until', now + (redis.call('HGET', KEYS[1], 'life') or 0))
 local c = ARGV[2] .. ':'
 local from = tonumber(redis.call('HGET', KEYS[3], c .. 'told') or 0)
 local to = math.max(from, tonumber(ARGV[5]))
