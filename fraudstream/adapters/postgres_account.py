@@ -127,3 +127,16 @@ async def decided_since(url: str, since_s: float) -> Decided:
         await connection.close()
     table = np.array([tuple(row) for row in rows], np.float64).reshape(len(rows), 3)
     return Decided(received_ms=table[:, 0], decided_ms=table[:, 1], degraded=int(table[:, 2].sum()))
+
+
+async def rows_of(url: str, table: str) -> int:
+    """
+    Return how many rows a table holds, none where there is no such table yet.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        if await connection.fetchval("SELECT to_regclass($1)", table) is None:
+            return 0
+        return int(await connection.fetchval(f'SELECT count(*) FROM "{table}"'))  # noqa: S608 a name of our own
+    finally:
+        await connection.close()

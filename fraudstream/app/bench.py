@@ -11,6 +11,7 @@ import numpy as np
 
 from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.app.bench_load import Payments, Stretch, stretch
+from fraudstream.app.bench_peer import peer_throughput
 from fraudstream.app.demo import Progress
 from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.local_system import LocalSystem
@@ -33,7 +34,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
 
     Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` tell. ``processes`` is how many of each
-    deciding group run.
+    deciding group run. ``peer`` is the script of the same job written otherwise, to be measured in the same run.
     """
 
     rate_per_s: float = 5_000.0
@@ -42,6 +43,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     burst: int = 30_000
     trial_s: float = 12.0
     processes: int = 1
+    peer: Path | None = None
     inherited: dict[str, str] = {}
     commit: str = ""
 
@@ -54,6 +56,7 @@ class BenchReport(msgspec.Struct, frozen=True, kw_only=True):
     ``seconds`` and ``transactions``, from XADD to committed row; 0 when none held. ``latency_ms`` is from the moment each was
     due to its decision at ``rate_tps``; ``latency_held`` says whether that rate was kept at all. ``degraded`` and ``lag_end``
     are of the throughput; ``trials`` are the rates that were tried. CPU and memory are per kind of process, of the throughput.
+    ``burst_tps`` and ``peer_throughput_tps`` (None when there was no comparison) are both of a burst: as much as is at hand.
     """
 
     machine: str
@@ -103,7 +106,12 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         progress.step("starting servers and workers")
         await migrate(system.postgres.url)
         system.start_workers()
-        return await _Bench(plan, system, progress).run(groups)
+        measured = await _Bench(plan, system, progress).run(groups)
+    if plan.peer is None:
+        return measured
+    progress.step("the same job, written the ordinary way")
+    peer_tps = await peer_throughput(plan.peer, plan.burst, plan.inherited, progress)
+    return msgspec.structs.replace(measured, report=msgspec.structs.replace(measured.report, peer_throughput_tps=peer_tps))
 
 
 def fifty_rules(features: FeatureSet) -> str:

@@ -35,6 +35,11 @@ def bench_page(measured: Measured) -> str:
         ),
         (f"latency at {report.rate_tps:,.0f}/s", latency + ("" if report.latency_held else "; this rate was not kept")),
         ("at once", f"{report.burst_tps:,.0f} transactions/s"),
+        *(
+            [("the same on FastStream", f"{report.peer_throughput_tps:,.0f} transactions/s at once")]
+            if report.peer_throughput_tps is not None
+            else []
+        ),
         ("machine", report.machine),
         ("processes", ", ".join(report.topology)),
         ("server", report.server),

@@ -24,6 +24,9 @@ def bench(
         float, typer.Option(help="How long the highest rate that keeps lag flat is held.", min=1)
     ] = 300.0,
     processes: Annotated[int, typer.Option(help="Processes of each deciding group.", min=1)] = 1,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Measure the same job written on FastStream too (pip install faststream[redis]).")
+    ] = False,
     html: Annotated[Path | None, typer.Option(help="Write a report with curves to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -43,7 +46,7 @@ def bench(
 
     plan = BenchPlan(
         rate_per_s=rate, seconds=seconds, throughput_s=throughput_seconds, processes=processes,
-        inherited=inherited(), commit=commit(),
+        peer=_peer() if compare else None, inherited=inherited(), commit=commit(),
     )  # fmt: skip
     with progress(quiet=quiet) as shown:
         measured = asyncio.run(run_bench(plan, shown))
@@ -216,6 +219,22 @@ def commit() -> str:
     return found.stdout.strip()
 
 
+def _peer() -> Path:
+    """
+    Return the script of the comparison.
+    """
+    from importlib.util import find_spec
+
+    from fraudstream.domain.errors import InvalidSettings
+
+    script = Path("benchmarks/peer_faststream.py")
+    if not script.is_file():
+        raise InvalidSettings(f"{script} is not here; --compare runs from a checkout")
+    if find_spec("faststream") is None:
+        raise InvalidSettings("FastStream is not installed; run: pip install 'faststream[redis]>=0.7'")
+    return script.resolve()
+
+
 def _print_report(report: Any) -> None:
     from rich.console import Console
     from rich.table import Table
@@ -229,6 +248,8 @@ def _print_report(report: Any) -> None:
     )
     table.add_row("throughput, lag flat", held)
     table.add_row("at once", f"{report.burst_tps:,.0f} transactions/s")
+    if report.peer_throughput_tps is not None:
+        table.add_row("the same on FastStream", f"{report.peer_throughput_tps:,.0f} transactions/s at once")
     latency = ", ".join(f"{name} {value:.1f} ms" for name, value in report.latency_ms.items())
     table.add_row(f"latency at {report.rate_tps:,.0f}/s", latency if report.latency_held else f"{latency}; not kept")
     table.add_row("degraded", f"{report.degraded:,}")
