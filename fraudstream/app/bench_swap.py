@@ -26,6 +26,7 @@ from fraudstream.app.local_system import LocalSystem
 from fraudstream.app.models import ModelDesk
 from fraudstream.app.settling import until_done
 from fraudstream.features.load import load_features
+from fraudstream.local.worker import LocalWorker
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.produce import produce
@@ -70,7 +71,8 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     A decision is *in* a swap when it was under way at any time from the change of the pointer until 100 ms after the first
     decision by the new model: loading and warming up lie in between. ``delayed`` are those that took ``BOUND_MS`` longer
     than the median, among decisions in swaps and among the others, whose share is what the machine does by itself.
-    ``stall_ms`` is the longest that the scoring worker's loop stood still in each swap, as the worker measured it.
+    ``stall_ms`` is the longest that the scoring worker's loop stood still in each swap, as the worker measured it;
+    ``looks_over_50_ms`` the share of all its looks that came so late, with changes and without: what the machine adds.
     """
 
     rate_tps: float
@@ -88,12 +90,14 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     delayed_in_swaps: int
     delayed_between: int
     stall_ms: list[float]
+    looks_over_50_ms: dict[str, float]
     seconds_to_follow: list[float]
 
 
 class _Seen(NamedTuple):
     """
-    What a run leaves: decisions without and with changes, the changes, stalls in ms, and the models by id.
+    What a run leaves: decisions without and with changes, the changes, stalls in ms, the models by id, and how many looks of
+    the workers came, and came late, before the calm, after it and at the end.
     """
 
     quiet: Sequence[Passed]
@@ -101,6 +105,7 @@ class _Seen(NamedTuple):
     changes: Sequence[Entry]
     stalls: list[float]
     models: Mapping[str, OnnxModel]
+    looks: Sequence[tuple[float, float]]
 
 
 async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
@@ -127,18 +132,19 @@ async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
             names = [(await desk.push(folder, reason="bench")).model for folder in folders]
             await _send(system, bodies[:_WARM_UP], None, progress)
             progress.step("without a change")
-            since = _now()
+            since, before = _now(), await _looks(system)
             await _send(system, bodies[_WARM_UP : _WARM_UP + calm], plan.rate_per_s, progress)
-            quiet = await passed(system.postgres.url, since)
+            quiet, looks = await passed(system.postgres.url, since), [await _looks(system)]
             progress.step("with changes")
             since = _now()
             swapping = asyncio.create_task(_swap(plan, system, models, names))
             await _send(system, bodies[_WARM_UP + calm :], plan.rate_per_s, progress)
             stalls = await swapping
+            looks = [before, *looks, await _looks(system)]
             found = await passed(system.postgres.url, since)
             history = await models.history()
         loaded = [load_model(folder, features.names, feature_set=features.id) for folder in folders]
-    seen = _Seen(quiet, found, [one for one in history if one.seq], stalls, {one.id: one for one in loaded})
+    seen = _Seen(quiet, found, [one for one in history if one.seq], stalls, {one.id: one for one in loaded}, looks)
     return _reported(plan, seen)
 
 
@@ -181,21 +187,33 @@ async def _swap(plan: SwapPlan, system: LocalSystem, models: RedisModels, names:
     return stalls
 
 
+async def _looks(system: LocalSystem) -> tuple[float, float]:
+    """
+    Return how often the scoring workers looked whether their loop is held up, and how many looks came more than 50 ms late.
+    """
+    pages = [await asyncio.to_thread(worker.metrics) for worker in _scoring(system)]
+    name = "fraudstream_event_loop_stall_seconds"
+    count = sum(read(page, f"{name}_count") for page in pages)
+    return count, count - sum(read(page, f"{name}_bucket", le="0.05") for page in pages)
+
+
+def _scoring(system: LocalSystem) -> list[LocalWorker]:
+    return [worker for worker in system.workers if "ml-scoring" in worker.groups.split(",")]
+
+
 async def _followed(system: LocalSystem, seq: int) -> float:
     """
     Wait until every worker that scores has taken over as many changes; return the longest stall that they tell of, in ms.
     """
     while True:
-        pages = [
-            await asyncio.to_thread(worker.metrics) for worker in system.workers if "ml-scoring" in worker.groups.split(",")
-        ]
+        pages = [await asyncio.to_thread(worker.metrics) for worker in _scoring(system)]
         if all(read(page, "fraudstream_model_swaps_total") >= seq for page in pages):
             return round(max(read(page, "fraudstream_model_swap_stall_seconds") for page in pages) * 1e3, 2)
         await asyncio.sleep(0.1)
 
 
 def _reported(plan: SwapPlan, seen: _Seen) -> SwapReport:
-    quiet, found, changes, stalls, models = seen
+    quiet, found, changes, stalls, models, looks = seen
     received = np.array([one.received_ms for one in found])
     decided = np.array([one.decided_ms for one in found])
     latency, inside, follow_s = decided - received, np.zeros(len(found), dtype=np.bool_), []
@@ -224,6 +242,10 @@ def _reported(plan: SwapPlan, seen: _Seen) -> SwapReport:
         delayed_in_swaps=int((late & inside).sum()),
         delayed_between=int((late & ~inside).sum()),
         stall_ms=stalls,
+        looks_over_50_ms={
+            name: round((after[1] - before[1]) / max(1.0, after[0] - before[0]), 5)
+            for name, before, after in zip(("calm", "changing"), looks[:-1], looks[1:], strict=True)
+        },
         seconds_to_follow=follow_s,
     )
 

@@ -70,10 +70,11 @@ def test_a_decision_under_way_while_models_change_counts_as_in_the_swap() -> Non
     ]
     change = Entry(seq=1, champion="new", kind="promote", at_ms=1_000)
 
-    report = _reported(SwapPlan(), _Seen([], found, [change], [1.5], {}))
+    report = _reported(SwapPlan(), _Seen([], found, [change], [1.5], {}, [(0, 0), (100, 1), (300, 5)]))
 
     assert (report.swaps, report.seconds_to_follow) == (1, [0.5])
     assert (report.delayed_in_swaps, report.delayed_between) == (1, 1)
     assert (report.without_model, report.without_score, report.degraded) == (1, 1, 1)
     assert report.swap_latency_ms["max"] == 80
     assert report.between_latency_ms["max"] == 90
+    assert report.looks_over_50_ms == {"calm": 0.01, "changing": 0.02}
