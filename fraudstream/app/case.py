@@ -16,7 +16,7 @@ from fraudstream.app.letters import Actor
 from fraudstream.app.shelf import Shelf
 from fraudstream.app.verify import Verified, verify
 from fraudstream.domain.decision import Decision
-from fraudstream.domain.errors import ConfigurationError, InvalidSettings
+from fraudstream.domain.errors import ConfigurationError, InvalidSettings, NotAllowed
 from fraudstream.settings import Settings
 
 #: Decisions that are executed again together.
@@ -31,9 +31,11 @@ class CaseRoom:
         search: Where they stand.
         audit: Where a look at personal data is noted.
         actor: Who looks.
+        may_unmask: Whether the actor may see personal data.
     """
 
-    def __init__(self, search: DecisionSearch, audit: PostgresAudit, actor: Actor) -> None:
+    def __init__(self, search: DecisionSearch, audit: PostgresAudit, actor: Actor, *, may_unmask: bool = True) -> None:
+        self._may_unmask = may_unmask
         self._search = search
         self._audit = audit
         self._actor = actor
@@ -95,10 +97,12 @@ class CaseRoom:
 
     async def _unmasked(self, action: str, resource: str) -> None:
         entry = AuditEntry(
-            actor=self._actor.name, action=action, succeeded=True, origin=self._actor.origin, resource=resource,
+            actor=self._actor.name, action=action, succeeded=self._may_unmask, origin=self._actor.origin, resource=resource,
             detail={"unmask": True},
         )  # fmt: skip
         await self._audit.write(entry)
+        if not self._may_unmask:
+            raise NotAllowed(f"{self._actor.name} may not see personal data (FRAUDSTREAM_UNMASK_ACTORS)")
 
 
 async def _executed(decision: Decision, settings: Settings, archives: Sequence[Path]) -> dict[str, Any]:
@@ -143,4 +147,5 @@ async def open_case_room(settings: Settings, actor: Actor) -> AsyncIterator[Case
         stack.push_async_callback(search.close)
         audit = await PostgresAudit.connect(settings.postgres_url)
         stack.push_async_callback(audit.close)
-        yield CaseRoom(search, audit, actor)
+        may = not settings.unmask_actors or actor.name in settings.unmask_actors
+        yield CaseRoom(search, audit, actor, may_unmask=may)

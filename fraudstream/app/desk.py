@@ -45,5 +45,8 @@ async def open_desk(settings: Settings, actor: Actor) -> AsyncIterator[OpenDesk]
             audit = await PostgresAudit.connect(settings.postgres_url)
             stack.push_async_callback(audit.close)
         ttl_s = LedgerOptions(horizon_s=settings.dedup_horizon_s).record_ttl_s
+        may = not settings.unmask_actors or actor.name in settings.unmask_actors
         letters = RedisLetters(client, Keys(), record_ttl_s=ttl_s)
-        yield OpenDesk(LetterDesk(letters, audit, actor, currency=settings.currency), clock.now_ms(), settings.currency)
+        yield OpenDesk(
+            LetterDesk(letters, audit, actor, currency=settings.currency, may_unmask=may), clock.now_ms(), settings.currency
+        )

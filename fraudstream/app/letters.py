@@ -15,7 +15,7 @@ from fraudstream.app.letter_edit import Corrected
 from fraudstream.app.letter_fate import Assessed, Fate, Standing, assess
 from fraudstream.app.letter_text import DATA, closed_letter, json_object, shown_letter, transaction_id_of
 from fraudstream.domain.codec import moment
-from fraudstream.domain.errors import FraudstreamError
+from fraudstream.domain.errors import FraudstreamError, NotAllowed
 from fraudstream.telemetry.redact import scrub
 
 #: Letters that are assessed together.
@@ -71,9 +71,13 @@ class LetterDesk:
         audit: The audit log and what is on record; None where no database is named.
         actor: Who acts.
         currency: Of bodies that name none.
+        may_unmask: Whether the actor may see personal data.
     """
 
-    def __init__(self, letters: RedisLetters, audit: PostgresAudit | None, actor: Actor, *, currency: str) -> None:
+    def __init__(
+        self, letters: RedisLetters, audit: PostgresAudit | None, actor: Actor, *, currency: str, may_unmask: bool = True
+    ) -> None:
+        self._may_unmask = may_unmask
         self._letters = letters
         self._audit = audit
         self._actor = actor
@@ -207,9 +211,14 @@ class LetterDesk:
     async def unmasked(self, action: str, resource: str) -> None:
         """
         Note, before anything is shown, that somebody asks for personal data.
+
+        Raises:
+            NotAllowed: This actor may not see it.
         """
         if self._audit is not None:
-            await self._audit.write(self._entry(action, resource, {"unmask": True}, succeeded=True))
+            await self._audit.write(self._entry(action, resource, {"unmask": True}, succeeded=self._may_unmask))
+        if not self._may_unmask:
+            raise NotAllowed(f"{self._actor.name} may not see personal data (FRAUDSTREAM_UNMASK_ACTORS)")
 
     async def _note(self, action: str, letter: StoredLetter, detail: Mapping[str, Any], *, status: str | None) -> None:
         """

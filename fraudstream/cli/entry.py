@@ -18,6 +18,8 @@ R = TypeVar("R")
 
 #: Exit codes: the command worked but the news is bad; configuration; a dependency is away; partly done; interrupted.
 BAD_NEWS, CONFIGURATION, UNREACHABLE, PARTLY, INTERRUPTED = 1, 3, 4, 5, 130
+#: Exit code: not allowed.
+NOT_ALLOWED = 6
 
 
 def exits(command: Callable[P, R]) -> Callable[P, R]:
@@ -27,13 +29,16 @@ def exits(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        from fraudstream.domain.errors import ConfigurationError, TransientError
+        from fraudstream.domain.errors import ConfigurationError, NotAllowed, TransientError
 
         try:
             return command(*args, **kwargs)
         except ConfigurationError as exc:
             typer.echo(f"error: {exc}", err=True)
             raise typer.Exit(CONFIGURATION) from None
+        except NotAllowed as exc:
+            typer.echo(f"refused: {exc}", err=True)
+            raise typer.Exit(NOT_ALLOWED) from None
         except TransientError as exc:
             typer.echo(f"error: {exc}\nIs the server running, and is its address right?", err=True)
             raise typer.Exit(UNREACHABLE) from None

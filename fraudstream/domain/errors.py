@@ -13,6 +13,7 @@ Every error, named by what becomes of the delivery that met it.
     │   └── UnsuitableServer
     ├── RuleSetRefused            the rules in force stay; a person looks again
     ├── ModelRefused              the models in use stay; a person looks again
+    ├── NotAllowed                this person may not see it; the audit log says who asked
     ├── InvalidTransaction        dead-letter, acknowledge; never retried
     ├── InvalidLabel              dead-letter, acknowledge; never retried
     ├── TransientError            leave pending, back off, try again
@@ -73,6 +74,12 @@ class RuleSetRefused(FraudstreamError):
 class ModelRefused(FraudstreamError):
     """
     A change of the models in use must not be made, or somebody else was faster; nothing is changed.
+    """
+
+
+class NotAllowed(FraudstreamError):
+    """
+    Somebody asked for what only named people may see; nothing was shown, and the audit log has a line.
     """
 
 

@@ -160,6 +160,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rules_guard: Annotated[
         bool, _says("Whether a rule that fires far above its guard is put in shadow by itself; equal in all workers.")
     ] = False
+    unmask_actors: Annotated[
+        tuple[str, ...],
+        _says("Users of the machine who may see personal data with --unmask, several with commas; everybody when not set."),
+    ] = ()
     actor: Annotated[
         str | None, _says("Who changes rules or models, for their history; the machine's user when not set.", max_length=128)
     ] = None

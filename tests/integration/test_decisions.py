@@ -282,3 +282,17 @@ async def test_without_a_database_nothing_is_looked_up() -> None:
     assert unnamed.returncode == 3
     assert b"POSTGRES_URL" in unnamed.stderr
     assert away.returncode == 4
+
+
+async def test_only_named_people_see_personal_data_and_whoever_tries_is_noted(database: str) -> None:
+    store = PostgresDecisionStore(database)
+    await store.record([private()])
+    await store.close()
+    given = servers_of("redis://127.0.0.1:1/0", database, FRAUDSTREAM_UNMASK_ACTORS="somebody_else,another")
+
+    done = await run(given, "decisions", "show", "private_1", "--unmask")
+
+    assert (done.returncode, done.stdout) == (6, b"")
+    assert b"may not see personal data" in done.stderr
+    audited = await rows(database, "SELECT action, outcome FROM audit_log")
+    assert [tuple(row) for row in audited] == [("decisions.show", "failure")]
