@@ -17,7 +17,12 @@ SEEDS = "1,2,3,4,5,6,7,8,9"
 
 @exits
 def train(
-    output: Annotated[Path, typer.Option(help="Model folder to write; an earlier model in it is replaced.")] = Path("models"),
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            help="Model folder to write; an earlier model in it is replaced. Else models, or for an own one its --version."
+        ),
+    ] = None,
     features: Annotated[Path, typer.Option(help="Feature definitions.")] = Path("models/default.features"),
     transactions: Annotated[
         list[Path] | None, typer.Option(help="A labelled history of your own (may be given again); else synthetic worlds.")
@@ -60,6 +65,7 @@ def train(
     if (since or until) and not from_database:
         raise typer.BadParameter("--since and --until choose recorded decisions: give --from-database too")
     definitions = locate(features)
+    folder = output or Path(version if transactions or from_database else "models")
     split = Proportions(warm_up_days=warm_up_days, delay_days=delay_days)
     with progress(quiet=quiet) as shown:
 
@@ -68,18 +74,18 @@ def train(
 
         if from_database:
             url = load_settings(postgres_url=postgres_url).postgres_url
-            trained = _on_recorded(url, definitions, output, version, since, until, split, count)
+            trained = _on_recorded(url, definitions, folder, version, since, until, split, count)
         elif transactions:
             trained = train_on_history(
-                transactions, definitions, output, mapping=mapping, version=version, split=split, progress=count
+                transactions, definitions, folder, mapping=mapping, version=version, split=split, progress=count
             )
         else:
-            trained = train_shipped(definitions, output, seeds=[int(seed) for seed in seeds.split(",")], progress=count)
+            trained = train_shipped(definitions, folder, seeds=[int(seed) for seed in seeds.split(",")], progress=count)
     if as_json:
         print_json("fraudstream.train/1", msgspec.to_builtins(trained.manifest))
         return
     found = trained.held_out.average_precision
-    typer.echo(f"wrote {output / 'fraud.onnx'}, SHA-256 {trained.manifest.sha256}; its card is {output / 'README.md'}")
+    typer.echo(f"wrote {folder / 'fraud.onnx'}, SHA-256 {trained.manifest.sha256}; its card is {folder / 'README.md'}")
     typer.echo(
         f"held-out days: {trained.held_out.rows:,} payments, {trained.held_out.frauds:,} frauds, average precision"
         f" {found.value:.3f} ({found.low:.3f} to {found.high:.3f})"
