@@ -121,6 +121,7 @@ def _report(found: Any, file: Path) -> str:
         f"of new flags, fraud        {share_text(found.precision_of_new)}",
         f"frauds caught              {share_text(found.caught_before)} → {share_text(found.caught_after)}",
         f"honest payments disturbed  {share_text(before, 3)} → {share_text(after, 3)}",
+        f"outcomes: {found.stricter:,} payments get a stricter one, {found.milder:,} a milder one",
         f"too young to judge: {flagged} newly flagged, {frauds} of them known as fraud already",
         *_rules(found),
         *_overlaps(found),
