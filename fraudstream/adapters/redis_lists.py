@@ -34,6 +34,8 @@ def _script(name: str) -> Script:
 _KEEP, _ACTIVATE = _script("keep_list"), _script("activate_list")
 #: Bytes of one chunk: a command on one takes Redis about a tenth of a millisecond.
 CHUNK_BYTES = 512 * 1024
+#: Bytes that a thread takes from its connection at once.
+_READ_BYTES = 1024 * 1024
 #: Life of an upload that nobody finishes, in seconds.
 _UPLOAD_LIFE_S = 3600
 #: Entries of one read of the history.
@@ -264,6 +266,8 @@ def _read_in_bulk(bulk: Callable[[], redis.Redis], key: str, numbers: range) -> 
     Return a payload and its hash, both by this thread.
     """
     with translated("lists"), bulk() as client:
+        # Each read asks for the interpreter again, which the loop has; the fewer the better.
+        client.connection_pool.connection_kwargs["socket_read_size"] = _READ_BYTES
         payload = b"".join(client.execute_command("HGET", key, str(number)) or b"" for number in numbers)
     return payload, _sha256(payload)
 

@@ -29,6 +29,8 @@ _RULE = f"\nrule measured score +1 if :card_id: in @{_NAME}\n"
 #: Values of one look-up, as many as a batch has.
 _BATCH = 128
 _PATIENCE_S = 60.0
+#: Pause between two looks at the pages of the workers: writing one takes a worker several milliseconds.
+_ASK_EVERY_S = 0.25
 #: From this many microseconds on a command of Redis is noted.
 _SLOW_US = 200
 
@@ -96,16 +98,15 @@ async def bench_lists(*, entries: int, baseline_s: float, inherited: Mapping[str
         before = _rss_mb(fleet)
         progress.step("at full speed, without a change")
         calm = await phase(fleet, asyncio.sleep(baseline_s))
-        await fleet.client.execute_command("CONFIG", "SET", "slowlog-log-slower-than", str(_SLOW_US))
-        await fleet.client.execute_command("CONFIG", "SET", "slowlog-max-len", "10000")
-        store = RedisLists(fleet.client)
+        await fleet.redis.note_slow(_SLOW_US)
+        store = fleet.redis.lists
         progress.step(f"at full speed, {entries:,} entries")
         activations = [await _activate(fleet, store, "whole list", body)]
         progress.step("at full speed, one entry more")
         delta = ListDelta(parent=body.version, added=[ListEntry("card_more", author="bench")])
         more, _ = changed_body(whole(body), body, delta, author="bench", at_ms=1)
         activations.append(await _activate(fleet, store, "one entry", more))
-        after, commands_ms = _rss_mb(fleet), await _commands_ms(fleet)
+        after, commands_ms = _rss_mb(fleet), await fleet.redis.slow_ms(b"lists:{default}")
         stop.set()
         await feeding
     return ListsReport(
@@ -180,7 +181,7 @@ async def _activate(fleet: LoadedFleet, store: RedisLists, what: str, body: Stor
         while not all(f'list="{_NAME}",version="{body.version}"' in page for page in await fleet.pages()):
             if time.perf_counter() - moved > _PATIENCE_S:
                 raise TransientError(f"a worker did not take the list over within {_PATIENCE_S:.0f} s")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_ASK_EVERY_S)
         took["everywhere"] = time.perf_counter() - moved
 
     during = await phase(fleet, change())
@@ -209,11 +210,3 @@ def _with_list(folder: Path) -> dict[str, str]:
 def _rss_mb(fleet: LoadedFleet) -> list[float]:
     pages = (Path(f"/proc/{worker.pid}/statm").read_text().split() for worker in fleet.system.workers)
     return [round(int(page[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6, 1) for page in pages]
-
-
-async def _commands_ms(fleet: LoadedFleet) -> list[float]:
-    """
-    Return how long each command on lists took that was not quick.
-    """
-    entries = await fleet.client.execute_command("SLOWLOG", "GET", "10000")
-    return [int(entry[2]) / 1e3 for entry in entries if b"lists:{default}" in b" ".join(entry[3])]

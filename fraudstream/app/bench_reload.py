@@ -11,7 +11,6 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.app.demo import Progress
 from fraudstream.app.loaded_fleet import LoadedFleet, Stalls, loaded_fleet, stalls_between
 from fraudstream.app.rule_files import RuleBench
@@ -109,7 +108,7 @@ class _Pusher:
         self._file = locate(settings.rules_path)
         self._source = read_rules(self._file)
         self._path = fleet.system.folder / "pushed.rules"
-        self._desk = RuleDesk(RedisRuleSets(fleet.client), bench, "bench", file=self._file, four_eyes=False)
+        self._desk = RuleDesk(fleet.redis.rule_sets, bench, "bench", file=self._file, four_eyes=False)
         self._bench = bench
         self._every_s = every_s
         self.sources = [self._source]
@@ -157,7 +156,7 @@ async def _report(fleet: LoadedFleet, pusher: _Pusher, calm: Phase, loud: Phase)
     seen: set[str] = set()
     waiting: defaultdict[str, list[Decision]] = defaultdict(list)
     unknown = other = degraded = 0
-    async for decision in fleet.decisions():
+    async for decision in fleet.redis.decisions():
         times[decision.transaction.transaction_id] += 1
         degraded += bool(decision.degraded)
         if decision.rule_set not in sets:

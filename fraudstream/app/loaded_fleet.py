@@ -6,27 +6,21 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from itertools import chain, islice
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 
 import msgspec
-from redis.asyncio import Redis
 
-from fraudstream.adapters.redis_account import waiting
+from fraudstream.adapters.redis_busy import RedisBusy
 from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import DECISIONS
-from fraudstream.adapters.redis_scripts import Argument, run
 from fraudstream.app.connections import address, intake
 from fraudstream.app.local_system import LocalSystem
-from fraudstream.domain.codec import decode_decision
-from fraudstream.domain.decision import Decision
 
 #: Both deciding groups in each of two processes: one for each core of a small machine.
 GROUPS = ("fraud-check,ml-scoring", "fraud-check,ml-scoring")
 #: Entries that wait at any time while the fleet is kept busy, and how many are sent at once.
 _BACKLOG, _AT_ONCE = 4_000, 500
-_PAGE = 200
 _BUCKET = re.compile(r'^fraudstream_event_loop_stall_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
 
 
@@ -46,9 +40,9 @@ class LoadedFleet:
     A fleet that is kept busy for as long as it is asked to.
     """
 
-    def __init__(self, system: LocalSystem, client: Redis, bodies: Iterator[bytes]) -> None:
+    def __init__(self, system: LocalSystem, redis: RedisBusy, bodies: Iterator[bytes]) -> None:
         self.system = system
-        self.client = client
+        self.redis = redis
         self._bodies = bodies
         self.sent = 0
 
@@ -58,7 +52,7 @@ class LoadedFleet:
         """
         async with intake(self.system.settings()) as target:
             while not stop.is_set():
-                room = _BACKLOG - max((await waiting(self.client, ("fraud-check", "ml-scoring"))).values(), default=0)
+                room = _BACKLOG - await self.redis.backlog()
                 for _ in range(max(0, room) // _AT_ONCE):
                     batch = list(islice(self._bodies, _AT_ONCE))
                     await target.append(batch)
@@ -69,7 +63,7 @@ class LoadedFleet:
         """
         Return when everything that was sent is decided.
         """
-        while any((await waiting(self.client, ("fraud-check", "ml-scoring"))).values()):  # noqa: ASYNC110 - it is in Redis
+        while await self.redis.backlog():  # noqa: ASYNC110 - what is waited for is in Redis
             await asyncio.sleep(0.05)
 
     async def pages(self) -> list[str]:
@@ -77,19 +71,6 @@ class LoadedFleet:
         Return what each worker shows of itself.
         """
         return [await asyncio.to_thread(worker.metrics) for worker in self.system.workers]
-
-    async def decisions(self) -> AsyncIterator[Decision]:
-        """
-        Return every decision that was emitted.
-        """
-        begin: Argument = "-"
-        while True:
-            (page,) = await run(self.client, [("XRANGE", DECISIONS, begin, "+", "COUNT", _PAGE)])
-            for value in chain.from_iterable(flat[1::2] for _, flat in page):
-                yield decode_decision(value)
-            if len(page) < _PAGE:
-                return
-            begin = b"(" + page[-1][0]
 
 
 @asynccontextmanager
@@ -114,7 +95,7 @@ async def loaded_fleet(
             system.set(**prepare(system.folder))
         await asyncio.to_thread(system.start_workers)
         async with connected(address(system.settings()), connections=4) as client:
-            yield LoadedFleet(system, client, bodies)
+            yield LoadedFleet(system, RedisBusy(client), bodies)
 
 
 def stalls_between(before: list[str], after: list[str]) -> Stalls:
