@@ -4,6 +4,7 @@
 -- ARGV  1 me, 2 channel, 3 group id, 4 delay ms, 5 tries to add, 6 fallback ('' = none)
 -- Reply: 1 | 'G' another process leads now
 if redis.call('HGET', KEYS[1], 'leader') ~= ARGV[1] then return 'G' end
+if redis.call('EXISTS', KEYS[3]) == 0 then return 1 end                 -- gone with a lost history: see alert_settle
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local c = ARGV[2] .. ':'

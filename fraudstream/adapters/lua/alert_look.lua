@@ -10,8 +10,11 @@ if lead[1] and lead[1] ~= ARGV[1] and tonumber(lead[2]) > now then return {now} 
 redis.call('HSET', KEYS[1], 'leader', ARGV[1], 'until', now + ARGV[2], 'life', ARGV[2])
 local groups = {}
 for _, id in ipairs(redis.call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, ARGV[3])) do
-  local group = redis.call('HGETALL', ARGV[5] .. id)
-  if #group == 0 then redis.call('ZREM', KEYS[2], id) else groups[#groups + 1] = group end
+  if redis.call('HEXISTS', ARGV[5] .. id, 'id') == 1 then groups[#groups + 1] = redis.call('HGETALL', ARGV[5] .. id)
+  else
+    redis.call('ZREM', KEYS[2], id)
+    redis.call('DEL', ARGV[5] .. id)                                    -- a rest of a group that a lost history took
+  end
 end
 local after = redis.call('ZRANGE', KEYS[2], '(' .. now, '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
 return {now, lead[3] or '', redis.call('LRANGE', KEYS[3], 0, ARGV[4] - 1), after[2] or '', groups}

@@ -5,7 +5,12 @@
 --       7 place, 8 gap ms, 9 severity told, 10 reply told ('' = none), 11 retry ms ('' = nothing is left to do), 12 fallback ('' = none),
 --       13 journal length, 14 number of journal words; the journal's field, value ...; then field, value ... of the letter
 -- Reply: {decided at ms of each payment told for the first time} | 'G' another process leads now
+-- A group that is gone (a flush, a failover) stays gone: what is noted of it would be a group without a name, for ever due.
 if redis.call('HGET', KEYS[1], 'leader') ~= ARGV[1] then return 'G' end
+if redis.call('EXISTS', KEYS[3]) == 0 then
+  redis.call('ZREM', KEYS[2], ARGV[3])
+  return {}
+end
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 redis.call('HSET', KEYS[1], 'until', now + (redis.call('HGET', KEYS[1], 'life') or 0))
