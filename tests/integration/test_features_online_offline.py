@@ -2,6 +2,8 @@
 Online = offline, bit for bit: random definitions and histories through the real scripts and through the store in memory.
 """
 
+import asyncio
+import itertools
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -91,3 +93,51 @@ async def test_every_delivery_gives_online_what_it_gives_offline(
     finally:
         await client.aclose()
         await rig.close()
+
+
+@given(data=st.data(), source=definitions(), history=transactions(most=24))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+async def test_workers_at_the_same_moment_see_each_other_in_the_order_of_the_logs(
+    valkey: LocalValkey, data: Any, source: str, history: list[Transaction]
+) -> None:
+    features = load_features(source)
+    rig = VerdictRig(valkey.url, features=features)
+    rig.streams.flush()
+    try:
+        workers = [rig.side(RULES), rig.side(RULES), rig.side(MODEL)]
+        cut = sorted(data.draw(st.lists(st.integers(0, len(history)), min_size=2, max_size=2)))
+        batches = [part for part in (history[: cut[0]], history[cut[0] : cut[1]], history[cut[1] :]) if part]
+        vectors = await asyncio.gather(
+            *(_first_seen(side, features, batch) for side, batch in zip(workers, batches, strict=False))
+        )
+
+        # A batch is one script: whichever came first, all of its records stand before all of the next one's.
+        logs = log_columns(features)
+        orders = itertools.permutations(range(len(batches)))
+        assert any(_in_order(features, batches, order, vectors, logs) for order in orders)
+    finally:
+        await rig.close()
+
+
+async def _first_seen(side: Side, features: FeatureSet, batch: list[Transaction]) -> NDArray[np.float32]:
+    rows = records(features, batch)
+    touched = await side.entities.touch([b"0-1"] * len(batch), batch, rows)
+    standings = [Standing.TOUCHED if place is Place.FIRST else Standing.SEEN for place in touched.places]
+    return compute(features, batch, rows, standings, touched.states)
+
+
+def _in_order(
+    features: FeatureSet,
+    batches: list[list[Transaction]],
+    order: Sequence[int],
+    vectors: Sequence[NDArray[np.float32]],
+    logs: list[int],
+) -> bool:
+    """Say whether one worker alone, given the batches in this order, computes the same log features bit for bit."""
+    store = MemoryEntityStore(features)
+    for at in order:
+        rows = records(features, batches[at])
+        alone = compute(features, batches[at], rows, store.touch(rows), store.states(rows))
+        if alone[:, logs].tobytes() != vectors[at][:, logs].tobytes():
+            return False
+    return True
