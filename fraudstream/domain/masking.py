@@ -4,6 +4,7 @@ Find and mask clear card numbers in text that nobody has parsed yet.
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
 #: Most digits of a card number.
@@ -23,10 +24,10 @@ _ISSUERS = tuple(_ISSUER_PREFIXES.split())
 
 #: What must never be kept after authorisation, not even encrypted (PCI DSS 3.3.1): verification codes, PINs, tracks.
 _SENSITIVE_NAMES = (
-    "cvv cvc cvv2 cvc2 cav2 cvn card_verification security_code pin pin_block track track1 track2 track_data magstripe"
+    "cvv cvc cvv2 cvc2 cav2 cvn cardverification securitycode pin pinblock track track1 track2 trackdata magstripe"
 )
 _SENSITIVE = frozenset(_SENSITIVE_NAMES.split())
-_SENSITIVE_ENDINGS = tuple(f"_{name}" for name in sorted(_SENSITIVE - {"track"}))
+_WORDS = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|[0-9]+")
 #: Tracks one and two of a magnetic stripe (ISO/IEC 7813), wherever they stand.
 _TRACK = re.compile(r"%?[A-Z][0-9]{12,19}\^[^\^\n]{2,26}\^[0-9]{4,}[^?\s\"]*\??|;?[0-9]{12,19}=[0-9]{4,}\??")
 HIDDEN = "[REDACTED]"
@@ -109,12 +110,16 @@ def _joined(places: Iterable[tuple[int, int]]) -> list[tuple[int, int, bool]]:
     return joined
 
 
+@lru_cache(maxsize=4096)
 def is_sensitive(name: str) -> bool:
     """
     Say whether a field by this name holds what must never be kept: a verification code, a PIN, a track.
+
+    Its last words decide, however they are put together: ``card_cvv``, ``Track 2``, ``pinBlock``. ``track`` must stand alone.
     """
-    name = name.lower().replace("-", "_").replace(" ", "_")
-    return name in _SENSITIVE or name.endswith(_SENSITIVE_ENDINGS)
+    words = [word.lower() for word in _WORDS.findall(name)]
+    endings = {"".join(words[start:]) for start in range(len(words))}
+    return not _SENSITIVE.isdisjoint(endings - {"track"} if len(words) > 1 else endings)
 
 
 def without_sensitive(value: Any) -> Any:

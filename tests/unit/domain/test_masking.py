@@ -78,7 +78,22 @@ def test_only_15_and_16_digits_of_an_issuer_make_an_id_a_card_number() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["cvv", "CVV2", "card-cvc", "card_pin", "PIN", "pin_block", "Track2", "track data", "security_code", "x_cvn"]
+    "name",
+    [
+        "cvv",
+        "CVV2",
+        "card-cvc",
+        "card_pin",
+        "PIN",
+        "pin_block",
+        "Track2",
+        "track data",
+        "security_code",
+        "x_cvn",
+        "Track 2",
+        "pinBlock",
+        "cardCVV",
+    ],
 )
 def test_what_must_never_be_kept_is_known_by_its_name(name: str) -> None:
     kept = without_sensitive({"a": [{name: "123", "note": "x"}], name: {"v": "123"}})
