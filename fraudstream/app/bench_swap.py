@@ -44,13 +44,16 @@ _AFTER_MS = 100.0
 #: Field 5 of an ONNX model is its version number, as a varint; of two of them the last one counts.
 _MODEL_VERSION = b"\x28"
 _WARM_UP = 400
+#: By then a worker has looked at the pointer and taken over what it names, in seconds.
+_SURE_S = 1.5
 #: Alerts are nothing that a model waits for.
 _GROUPS = ("fraud-check", "ml-scoring", "recorder")
 
 
 class SwapPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
-    ``rate_per_s`` for ``calm_s`` without a change, then for ``seconds`` with a promotion or rollback every ``every_s``.
+    ``rate_per_s`` for ``calm_s`` without a change, then for ``seconds`` with a promotion or rollback, each taken over and then
+    left alone for ``every_s``.
 
     ``other`` is the folder of the second model; None makes one of equal trees and another hash.
     """
@@ -176,7 +179,7 @@ async def _swap(plan: SwapPlan, system: LocalSystem, models: RedisModels, names:
     Promote the second model and roll back, again and again; return how long the worker's loop stood still each time.
     """
     stalls = []
-    until = time.monotonic() + plan.seconds - 2 * plan.every_s
+    until = time.monotonic() + plan.seconds - 2 * (plan.every_s + _SURE_S)
     while time.monotonic() < until:
         for champion, kind in ((names[1], "promote"), (names[0], "rollback")):
             await asyncio.sleep(plan.every_s / 2)
@@ -204,12 +207,15 @@ def _scoring(system: LocalSystem) -> list[LocalWorker]:
 async def _followed(system: LocalSystem, seq: int) -> float:
     """
     Wait until every worker that scores has taken over as many changes; return the longest stall that they tell of, in ms.
+
+    A page of metrics costs the worker some ten milliseconds of the interpreter: it is asked for when the change must be over,
+    and not to find out when it is.
     """
     while True:
+        await asyncio.sleep(_SURE_S)
         pages = [await asyncio.to_thread(worker.metrics) for worker in _scoring(system)]
         if all(read(page, "fraudstream_model_swaps_total") >= seq for page in pages):
             return round(max(read(page, "fraudstream_model_swap_stall_seconds") for page in pages) * 1e3, 2)
-        await asyncio.sleep(0.1)
 
 
 def _reported(plan: SwapPlan, seen: _Seen) -> SwapReport:

@@ -156,7 +156,7 @@ def bench_model_command(
 def bench_swap_command(
     rate: Annotated[float, typer.Option(help="Transactions per second.", min=1)] = 3_000.0,
     seconds: Annotated[float, typer.Option(help="How long models are changed.", min=4)] = 40.0,
-    every: Annotated[float, typer.Option(help="Seconds between two changes.", min=1.2)] = 2.0,
+    every: Annotated[float, typer.Option(help="Seconds between two changes, beside the time they take.", min=0.5)] = 1.0,
     calm: Annotated[float, typer.Option(help="Seconds without a change before that.", min=1)] = 10.0,
     other: Annotated[Path | None, typer.Option(help="Folder of the second model; one of equal trees when not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
