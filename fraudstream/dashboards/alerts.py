@@ -16,7 +16,6 @@ _MEMORY = "max(fraudstream_redis_memory_used_bytes) / (max(fraudstream_redis_mem
 _LAG = "max by (stream, group) (fraudstream_group_lag_entries)"
 
 
-
 def _fell(measure: str) -> str:
     """
     Write that precision or recall of a model is clearly below what it was a week ago.

@@ -211,7 +211,11 @@ def _thresholds(panel: Panel) -> Any:
 
 
 def _finish_timeseries(panel: Panel, built: Any) -> None:
+    if panel.unit == "short" and panel.queries[0][0].startswith("SELECT"):
+        built.draw_style(shapes.GraphDrawStyle.BARS)
     built.min(0).fill_opacity(40 if panel.stacked else 6).line_width(1).show_points(shapes.VisibilityMode.NEVER)
+    # Said, because without it one colour paints every line.
+    built.color_scheme(dashboard.FieldColor().mode(types.FieldColorModeId.PALETTE_CLASSIC))
     built.axis_soft_max(_SOFT_MAX.get(panel.unit, 1.0))
     if panel.stacked:
         built.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL).group("A"))
@@ -228,6 +232,7 @@ def _finish_timeseries(panel: Panel, built: Any) -> None:
 
 
 def _finish_stat(_panel: Panel, built: Any) -> None:
+    built.no_value("none")
     built.reduce_options(_last()).color_mode(shapes.BigValueColorMode.BACKGROUND).graph_mode(shapes.BigValueGraphMode.AREA)
 
 
@@ -239,6 +244,8 @@ def _finish_bargauge(_panel: Panel, built: Any) -> None:
 
 def _finish_table(panel: Panel, built: Any) -> None:
     built.show_header(True)
+    if panel.title == "Firing alerts":
+        built.sort_by([common.TableSortByFieldState().display_name("severity").desc(False)])
     if len(panel.queries) > 1:  # one column for each query, joined on what they have in common
         names = {f"Value #{chr(ord('A') + at)}": legend for at, (_, legend) in enumerate(panel.queries)}
         built.with_transformation(types.DataTransformerConfig(id_val="merge", options={}))

@@ -14,15 +14,15 @@ _LATENCY = "fraudstream_decision_latency_seconds"
 _EVENTS = 'fraudstream_events_processed_total{stream=~"transactions:raw.*"'
 _TOLD = "fraudstream_notification_latency_seconds"
 _LOST = 'sum(rate(fraudstream_notifications_total{outcome="undeliverable"}[WINDOW]))'
-#: Share of events that missed the objective. A transaction passes two groups and is counted once, by fraud-check; one that was
+#: Share of events that missed the objective; absent, not undefined, while there are none: one NaN would spoil the mean of 30 days. A transaction passes two groups and is counted once, by fraud-check; one that was
 #: given up counts against success and not against latency.
 ERRORS = {
     "decision-latency": f'1 - sum(rate({_LATENCY}_bucket{{le="{limits.LATENCY_S}"}}[WINDOW]))'
-    f" / sum(rate({_LATENCY}_count[WINDOW]))",
+    f" / (sum(rate({_LATENCY}_count[WINDOW])) > 0)",
     "decision-success": f'sum(rate({_EVENTS},outcome=~"dead_lettered|failed"}}[WINDOW]))'
-    f' / sum(rate({_EVENTS},group="fraud-check"}}[WINDOW]))',
+    f' / (sum(rate({_EVENTS},group="fraud-check"}}[WINDOW])) > 0)',
     "alert-delivery": f'1 - sum(rate({_TOLD}_bucket{{le="{limits.DELIVERY_S}"}}[WINDOW]))'
-    f" / (sum(rate({_TOLD}_count[WINDOW])) + {_LOST})",
+    f" / (sum(rate({_TOLD}_count[WINDOW])) + {_LOST} > 0)",
 }
 _BURNS = (
     ("critical", "2m", "1h", "5m", limits.PAGE_FAST),

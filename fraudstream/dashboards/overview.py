@@ -29,6 +29,8 @@ DECIDED = f"sum({rate('decisions_total')})"
 _FIRING = 'sort_desc(count by (alertname, severity, component) (ALERTS{alertstate="firing",alertname=~"Fraudstream.+"}))'
 _BURN = "FraudstreamErrorBudgetBurn"
 
+_DEGRADED = f"sum({rate('decisions_degraded_total')})"
+
 NOW = [
     stat("Decisions", "Decisions made per second by all workers.", "eps", DECIDED, base="text"),
     stat(
@@ -47,7 +49,7 @@ NOW = [
     ),
     stat(
         "Degraded", "Share of decisions that were made without the opinion of a group.", "percentunit",
-        share(f"sum({rate('decisions_degraded_total')})", DECIDED),
+        f"clamp_max({share(_DEGRADED, DECIDED)}, 1)",
         steps=[Step(limits.DEGRADED, "red", "FraudstreamModelFallback")],
     ),
     stat(
@@ -78,7 +80,7 @@ OVERVIEW = Board(
         ("Now", NOW),
         ("Firing alerts", [
             table("Firing alerts", "Alerts firing now. Each has a runbook of its name in docs/runbooks.", [(_FIRING, "")],
-                  width=24, height=5),
+                  width=24, height=8),
         ]),
         ("Rate, errors, duration", [
             Panel("In and out", "Entries read by fraud-check against decisions. A lasting gap is a join that waits, or duplicates.",
