@@ -69,8 +69,8 @@ def _data(trained: TrainedModel) -> str:
 {training.source}.
 
 {training.rows:,} payments with {training.frauds:,} frauds, {training.first} to {training.last}.
-Each history is cut by its own time: {_warm_up(split)}{days:g} days teach,
-{split.train_days - days:g} days calibrate, {split.delay_days:g} days are left out because their labels would
+Each history is cut by its own time: {_warm_up(split)}{_days(days)} teach,
+{_days(split.train_days - days)} calibrate, {_days(split.delay_days)} are left out because their labels would
 not be known yet, the rest measures. {_origin(trained)}"""
 
 
@@ -84,7 +84,11 @@ def _origin(trained: TrainedModel) -> str:
 
 
 def _warm_up(split: Split) -> str:
-    return f"{split.warm_up_days:g} days only fill windows, " if split.warm_up_days else ""
+    return f"{_days(split.warm_up_days)} only fill windows, " if split.warm_up_days else ""
+
+
+def _days(count: float) -> str:
+    return f"{round(count, 1):g} days"
 
 
 def _figures(title: str, found: Evaluation) -> str:
