@@ -184,7 +184,7 @@ def _undeliverable(letters: Letters) -> Finding:
     if not letters.entries:
         return Finding(level=Level.OK, about="alerts", says="none undeliverable")
     says = f"{count_of(letters.entries, 'alert')} reached nobody ({_told_apart(letters)}): look at the channel's account"
-    command = f"redis-cli XREVRANGE {letters.stream} + - COUNT 5; fraudstream doctor --slack"
+    command = "fraudstream alerts undeliverable list; fraudstream doctor --slack"
     return Finding(level=Level.WARN, about="alerts", says=says, command=command)
 
 
