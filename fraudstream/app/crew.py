@@ -30,7 +30,6 @@ from fraudstream.app.channels import policies
 from fraudstream.app.connections import address
 from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
-from fraudstream.app.model_reader import prepared_apart
 from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.rule_watch import RuleWatch
@@ -229,7 +228,7 @@ class Crew:
             report=report,
             watches=(self.drift_watch, shadows),
         )
-        load = partial(load_pushed, open_registry(self._settings), features=features, prepared=prepared_apart)
+        load = partial(load_pushed, open_registry(self._settings), features=features)
         self.model_watch = ModelWatch(models, judge, model, load, report)
         return judge
 

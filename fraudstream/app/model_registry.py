@@ -3,7 +3,6 @@ From a model in the registry to a model in use: found, compared with what was pu
 """
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,7 +15,6 @@ from fraudstream.features.definitions import FeatureSet
 from fraudstream.scoring.load import check_model
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, decode_manifest
 from fraudstream.scoring.model import OnnxModel
-from fraudstream.scoring.shapley import Prepared, prepare
 from fraudstream.settings import Settings
 
 #: Rows of a made-up batch: as many as a worker reads at once.
@@ -39,17 +37,9 @@ def open_registry(settings: Settings) -> ModelRegistry:
     return registry
 
 
-def load_pushed(
-    registry: ModelRegistry, note: Note, features: FeatureSet, *, prepared: Callable[[bytes], Prepared] = prepare
-) -> OnnxModel:
+def load_pushed(registry: ModelRegistry, note: Note, features: FeatureSet) -> OnnxModel:
     """
     Load a model that was pushed; blocks for a few hundredths of a second.
-
-    Args:
-        registry: Where its bytes are.
-        note: What is known of it.
-        features: What it must fit.
-        prepared: Does what ``prepare`` does; a worker lets another process do it.
 
     Raises:
         IncompatibleModel: It is missing, cut short, changed since it was pushed, or does not fit the feature definitions.
@@ -61,7 +51,7 @@ def load_pushed(
     kept = decode_manifest(manifest, where / MANIFEST_FILE)
     if kept.sha256 != note.model:
         raise IncompatibleModel(f"{where / MANIFEST_FILE} speaks for model {kept.sha256[:12]}; push the model again")
-    return warmed(check_model(model, kept, features.names, feature_set=features.id, path=where / MODEL_FILE, prepared=prepared))
+    return warmed(check_model(model, kept, features.names, feature_set=features.id, path=where / MODEL_FILE))
 
 
 def warmed(model: OnnxModel) -> OnnxModel:

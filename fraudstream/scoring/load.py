@@ -2,7 +2,7 @@
 From a model folder to a model in use: every doubt is settled here, in words, before the worker reads its first transaction.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from difflib import get_close_matches
 from itertools import count
 from pathlib import Path
@@ -12,8 +12,7 @@ import onnxruntime
 from fraudstream.domain.errors import IncompatibleModel
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, decode_manifest, sha256_hex
 from fraudstream.scoring.model import OnnxModel
-from fraudstream.scoring.shapley import Prepared, prepare
-from fraudstream.scoring.trees import UnreadableTrees
+from fraudstream.scoring.trees import TreePaths, UnreadableTrees, read_paths
 
 _REBUILD = "train it anew with `fraudstream train`"
 
@@ -36,31 +35,17 @@ def load_model(path: Path, feature_names: Sequence[str], *, feature_set: str | N
 
 
 def check_model(
-    model: bytes,
-    manifest: Manifest,
-    feature_names: Sequence[str],
-    *,
-    feature_set: str | None = None,
-    path: Path,
-    prepared: Callable[[bytes], Prepared] = prepare,
+    model: bytes, manifest: Manifest, feature_names: Sequence[str], *, feature_set: str | None = None, path: Path
 ) -> OnnxModel:
     """
-    Do what ``load_model`` does with bytes that came from elsewhere.
-
-    Args:
-        model: The ONNX bytes.
-        manifest: What is said of them.
-        feature_names: The columns that the worker computes, in order.
-        feature_set: Id of the definitions that the worker computes them by; None leaves it unchecked.
-        path: What the bytes are called in a refusal.
-        prepared: Does what ``prepare`` does, perhaps elsewhere.
+    Do what ``load_model`` does with bytes that came from elsewhere; ``path`` is what they are called in a refusal.
 
     Raises:
         IncompatibleModel: As ``load_model`` does.
     """
     _check_bytes(model, manifest, path)
     _check_features(manifest, feature_names, feature_set, path)
-    return open_model(model, manifest, path=path, prepared=prepared)
+    return open_model(model, manifest, path=path)
 
 
 def read_model(path: Path) -> tuple[bytes, bytes]:
@@ -74,13 +59,7 @@ def read_model(path: Path) -> tuple[bytes, bytes]:
     return _read(model_path), _read(manifest_path)
 
 
-def open_model(
-    model: bytes,
-    manifest: Manifest,
-    *,
-    path: Path = Path("the model"),
-    prepared: Callable[[bytes], Prepared] = prepare,
-) -> OnnxModel:
+def open_model(model: bytes, manifest: Manifest, *, path: Path = Path("the model")) -> OnnxModel:
     """
     Put a model's bytes to use; ``load_model`` has compared them with manifest and definitions before.
 
@@ -89,7 +68,7 @@ def open_model(
     """
     session = _session(model, path)
     _check_shape(session, manifest, path)
-    return OnnxModel(manifest, session, _prepared(model, len(manifest.features), path, prepared))
+    return OnnxModel(manifest, session, _paths(model, len(manifest.features), path))
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -187,12 +166,11 @@ def _check_shape(session: onnxruntime.InferenceSession, manifest: Manifest, path
         raise IncompatibleModel(f"{path} gives {found}; it must give a float matrix 'probabilities' (converters: zipmap=False)")
 
 
-def _prepared(model: bytes, features: int, path: Path, prepared: Callable[[bytes], Prepared]) -> Prepared:
+def _paths(model: bytes, features: int, path: Path) -> TreePaths:
     try:
-        found = prepared(model)
+        paths = read_paths(model)
     except UnreadableTrees as exc:
         raise IncompatibleModel(f"{path} cannot give reasons for its scores: {exc}; {_REBUILD}") from exc
-    most = found.paths.feature.max()
-    if most >= features:
-        raise IncompatibleModel(f"{path} splits on column {most + 1} of {features} features; {_REBUILD}")
-    return found
+    if paths.feature.max() >= features:
+        raise IncompatibleModel(f"{path} splits on column {paths.feature.max() + 1} of {features} features; {_REBUILD}")
+    return paths

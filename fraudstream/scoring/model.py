@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fraudstream.domain.errors import IncompatibleModel
 from fraudstream.domain.evidence import Reason
 from fraudstream.scoring.manifest import Manifest
-from fraudstream.scoring.shapley import Prepared, contributions, expected_log_odds
+from fraudstream.scoring.shapley import answers, contributions, expected_log_odds
+from fraudstream.scoring.trees import TreePaths
 from fraudstream.scoring.wording import teller
 
 #: The one output that is asked for; the label beside it costs time and says less.
@@ -79,20 +80,20 @@ class OnnxModel:
     Args:
         manifest: What the folder says of itself.
         session: Holds the very bytes whose hash is in the manifest.
-        prepared: The trees of the same bytes.
+        paths: The trees of the same bytes.
     """
 
-    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession, prepared: Prepared) -> None:
+    def __init__(self, manifest: Manifest, session: onnxruntime.InferenceSession, paths: TreePaths) -> None:
         self.manifest = manifest
         self.id = manifest.sha256
         self.version = manifest.version
         self.feature_names = manifest.feature_names
         self._session = session
         self._input = session.get_inputs()[0].name
-        self._paths = prepared.paths
-        self._answers = prepared.answers
+        self._paths = paths
+        self._answers = answers(paths)
         self._tellers = [teller(column.name, column.unit, column.description) for column in manifest.features]
-        self.expected_log_odds = expected_log_odds(prepared.paths)
+        self.expected_log_odds = expected_log_odds(paths)
 
     def score(self, matrix: NDArray[np.float32]) -> NDArray[np.float32]:
         """

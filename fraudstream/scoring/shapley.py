@@ -17,7 +17,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.scoring.trees import TreePaths, read_paths
+from fraudstream.scoring.trees import TreePaths
 
 #: Rows worked on at once: keeps the arrays of one step in the second-level cache for models of some hundred trees.
 _CHUNK_ROWS = 8
@@ -74,27 +74,6 @@ class Answers:
                 moved = self.moved.ravel()[patterns + np.arange(len(self.leaf)) * self.moved.shape[1]]
                 found[rows, self.feature] = np.add.reduceat(moved, self.start, axis=1)
         return found
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """
-    What reasons need of a model, worked out from its bytes: half a second of a slow machine, once per model.
-    """
-
-    paths: TreePaths
-    answers: Answers | None
-
-
-def prepare(model: bytes) -> Prepared:
-    """
-    Read the trees of an ONNX model and work the answers out.
-
-    Raises:
-        UnreadableTrees: As ``read_paths``.
-    """
-    paths = read_paths(model)
-    return Prepared(paths, answers(paths))
 
 
 def answers(paths: TreePaths) -> Answers | None:
