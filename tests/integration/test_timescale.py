@@ -12,6 +12,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
+from fraudstream.adapters import postgres_digest, postgres_space
 from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.postgres_migrations import is_for, migrations_folder
 from fraudstream.adapters.postgres_queries import QUERIES
@@ -108,6 +109,17 @@ def rounded(value: Any) -> Any:
     return round(value, 9) if isinstance(value, float) else value
 
 
+async def digested(connection: asyncpg.Connection) -> list[list[tuple[Any, ...]]]:
+    """
+    Return what a digest of the second day asks.
+    """
+    since = moment(NOW_MS).replace(hour=0)
+    asked = (since, since + timedelta(days=2), "Europe/Berlin")
+    names = ("_TOTALS", "_RULES", "_MERCHANTS", "_LATENCY", "_LABELS", "_ALERTS")
+    found = [await connection.fetch(getattr(postgres_digest, name), *asked) for name in names]
+    return [sorted((tuple(map(rounded, row)) for row in rows), key=repr) for rows in found]
+
+
 async def run_policies(connection: asyncpg.Connection, name: str, *, at_most: int = 99) -> int:
     jobs = await connection.fetch("SELECT job_id FROM timescaledb_information.jobs WHERE proc_name = $1 ORDER BY job_id", name)
     for job in jobs[:at_most]:
@@ -136,11 +148,16 @@ async def test_rows_of_the_first_schema_become_hypertables_that_answer_like_plai
         assert len(views) == 15
         columns = await connection.fetch(COLUMNS_OF_VIEWS, [*HYPERTABLES, "decisions"])
         assert columns == await plain.fetch(COLUMNS_OF_VIEWS, [*HYPERTABLES, "decisions"])
-        expected = await answers(plain)
+        expected, told = await answers(plain), await digested(plain)
         await plain.close()
         live = await answers(connection)
         for name in SHOWN:
             assert live[name] == expected[name], name
+        assert await digested(connection) == told
+        tables = {row["name"]: row for row in await connection.fetch(f"{postgres_space._TIMESCALE} {postgres_space._OTHERS}")}
+        assert {name: (tables[name]["kind"], tables[name]["parts"] > 0) for name in HYPERTABLES} == dict.fromkeys(
+            HYPERTABLES, ("hypertable", True)
+        )
         for row in views:
             await connection.execute(f"CALL refresh_continuous_aggregate('{row['view_name']}', NULL, NULL)")
         materialized = await answers(connection)
