@@ -13,6 +13,9 @@ from fraudstream.domain.evidence import Action
 
 Rows = NDArray[np.intp]
 
+#: Rows whose scores are worked at once: few enough for the cache.
+_CHUNK = 32_768
+
 #: Classes from the weakest to the strongest, with the outcome of each: written over each other, the strongest stays.
 _CLASSES = (
     (Action.REVIEW, Outcome.REVIEW),
@@ -42,20 +45,21 @@ def outcomes(
             points[rows] += worth
         else:
             rows_of.setdefault(action, []).append(rows)
-    known = np.where(np.isfinite(probability), np.clip(probability, 0.0, 1.0), 0.0)
-    found = _bands(policy, np.clip(known + points / 100, 0.0, 1.0))
+    found = np.empty(len(probability), np.uint8)
+    for begin in range(0, len(found), _CHUNK):
+        part = slice(begin, begin + _CHUNK)
+        found[part] = _bands(policy, probability[part], points[part])
     for action, outcome in _CLASSES:
         for rows in rows_of.get(action, ()):
             found[rows] = SEVERITY.index(outcome)
     return found
 
 
-def _bands(policy: DecisionPolicy, score: NDArray[np.float64]) -> NDArray[np.uint8]:
-    found = np.zeros(len(score), np.uint8)
-    for start, outcome in (
-        (policy.challenge_from, Outcome.CHALLENGE),
-        (policy.review_from, Outcome.REVIEW),
-        (policy.block_from, Outcome.BLOCK),
-    ):
-        found[score >= start] = SEVERITY.index(outcome)
-    return found
+def _bands(policy: DecisionPolicy, probability: NDArray[np.float64], points: NDArray[np.float64]) -> NDArray[np.uint8]:
+    known = np.where(np.isfinite(probability), probability, 0.0)
+    np.minimum(np.maximum(known, 0.0, out=known), 1.0, out=known)
+    known += points / 100
+    np.minimum(np.maximum(known, 0.0, out=known), 1.0, out=known)
+    # The bands do not fall, so that each one that is reached is one step of severity.
+    steps = [(known >= start).view(np.uint8) for start in (policy.challenge_from, policy.review_from, policy.block_from)]
+    return steps[0] + steps[1] + steps[2]

@@ -173,14 +173,20 @@ class _Numbers(Mapping[str, NDArray[np.float64]]):
     def __init__(self, table: Arrow, occurred_ms: NDArray[np.int64]) -> None:
         self._table = table
         self._names = [name for name, column in _NUMBERS.items() if column in table.column_names]
-        self._made: dict[str, NDArray[np.float64]] = {"timestamp": occurred_ms.astype(np.float64)}
+        self._occurred_ms = occurred_ms
+        self._made: dict[str, NDArray[np.float64]] = {}
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         if name not in self._made:
-            if name not in self._names:
-                raise KeyError(name)
-            self._made[name] = floats(self._table[_NUMBERS[name]])
+            self._made[name] = self._make(name)
         return self._made[name]
+
+    def _make(self, name: str) -> NDArray[np.float64]:
+        if name == "timestamp":
+            return self._occurred_ms.astype(np.float64)
+        if name not in self._names:
+            raise KeyError(name)
+        return floats(self._table[_NUMBERS[name]])
 
     def __iter__(self) -> Iterator[str]:
         return iter(("timestamp", *self._names))
