@@ -179,14 +179,25 @@ def test_grafana_finds_its_data_source_and_dashboards_where_they_are_mounted():
     source = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())["datasources"][0]
     folder = yaml.safe_load((provisioning / "dashboards/fraudstream.yml").read_text())["providers"][0]["options"]["path"]
     scraped = yaml.safe_load((ROOT / "dashboards/prometheus/prometheus.yml").read_text())["global"]["scrape_interval"]
-    mounted = {volume.split(":")[1] for volume in SERVICES["grafana"]["volumes"]}
+    mounted = dict(volume.split(":")[1::-1] for volume in SERVICES["grafana"]["volumes"])
     home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
 
     assert source["url"] == "http://prometheus:9090"
     assert source["jsonData"]["timeInterval"] == scraped
-    assert home.startswith(f"{folder}/")
-    assert home in mounted
+    assert mounted[folder] == "./dashboards"
+    assert (ROOT / "dashboards" / home.removeprefix(f"{folder}/")).is_file()
     assert json.loads((ROOT / "dashboards/overview.json").read_text())["uid"] == "fraudstream-overview"
+
+
+def test_grafana_reads_the_database_as_somebody_who_may_only_read():
+    source = yaml.safe_load((ROOT / "dashboards/grafana/provisioning/datasources/postgres.yml").read_text())["datasources"][0]
+    reader = (ROOT / "dashboards/grafana/reader.sh").read_text()
+    scripts = [volume for volume in SERVICES["timescaledb"]["volumes"] if "reader.sh" in volume]
+
+    assert scripts == ["./dashboards/grafana/reader.sh:/docker-entrypoint-initdb.d/100_reader.sh:ro"]
+    assert f"CREATE ROLE {source['user']} LOGIN PASSWORD :'password' IN ROLE fraudstream_dashboards;" in reader
+    assert source["secureJsonData"] == {"password": "$GRAFANA_DB_PASSWORD"}
+    assert SERVICES["grafana"]["environment"]["GRAFANA_DB_PASSWORD"] == SERVICES["timescaledb"]["environment"]["GRAFANA_PASSWORD"]
 
 
 def test_the_image_runs_without_root_and_checks_its_health():

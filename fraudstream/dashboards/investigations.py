@@ -49,11 +49,11 @@ INVESTIGATIONS = Board(
                   [(("SELECT rule_id, action, shadow, sum(hits) AS hits, sum(amount_minor) AS amount_minor FROM rule_hits_by_hour "
                     f"WHERE {_HOURS} GROUP BY 1, 2, 3 ORDER BY hits DESC LIMIT 20"), "")], width=12),
             table("Where", "Merchants, countries and channels with most blocked decisions.",
-                  [(("SELECT merchant, country, channel, count(*) AS blocked, sum(amount_minor) AS amount_minor FROM fraud_transactions "
+                  [(("SELECT merchant, country, channel, count(*) AS blocked, sum(amount_minor) AS amount_minor FROM decisions "
                     f"WHERE outcome = 'block' AND {_DECIDED} GROUP BY 1, 2, 3 ORDER BY blocked DESC LIMIT 20"), "")], width=12),
             table("Latest blocks", "Look one up with fraudstream decisions show ID; explain it with decisions explain ID.",
                   [(("SELECT decided_at AS time, transaction_id, amount_minor, currency, merchant, country, channel, "
-                    "round(score::numeric, 3) AS score, array_to_string(degraded, ' ') AS degraded FROM fraud_transactions "
+                    "round(score::numeric, 3) AS score, array_to_string(degraded, ' ') AS degraded FROM decisions "
                     f"WHERE outcome = 'block' AND {_DECIDED} ORDER BY decided_at DESC LIMIT 50"), "")], width=24, height=10),
         ]),
         ("Was it right", [

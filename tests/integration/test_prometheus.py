@@ -1,88 +1,36 @@
 """
-A real Prometheus finds a worker by the file it leaves, scrapes it, and answers every query that the project ships.
+A real Prometheus finds a worker by the file it leaves and scrapes it; every query that is shipped is answered with data.
 """
 
 import json
-import shutil
-import subprocess
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+import asyncpg
 import pytest
-import yaml
 
-from fraudstream.local.process import free_port
+from fraudstream.dashboards.asking import ask_everything
+from fraudstream.dashboards.queries import filled_sql, of_database, of_panels, of_variables
 from fraudstream.telemetry import exporter
 from fraudstream.telemetry.metrics import Metrics
+from tests.support.blocks import END_S, write_blocks
 from tests.support.builders import a_decision, a_transaction
+from tests.support.prometheus import Prometheus
 from tests.support.tools import needs
 from tests.support.wait import wait_until_sync
-from tests.test_dashboards import queries
-
-ROOT = Path(__file__).resolve().parents[2]
-pytestmark = needs("prometheus")
-
-
-class Prometheus:
-    def __init__(self, folder: Path) -> None:
-        self.address = f"127.0.0.1:{free_port()}"
-        self.targets = folder / "targets"
-        shutil.copytree(ROOT / "dashboards" / "prometheus" / "rules", folder / "rules")
-        config = yaml.safe_load((ROOT / "dashboards" / "prometheus" / "prometheus.yml").read_text())
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        del config["alerting"]
-        config["scrape_configs"] = [
-            {"job_name": "fraudstream", "file_sd_configs": [{"files": [f"{self.targets}/*.json"], "refresh_interval": "1s"}]}
-        ]
-        (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
-        command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
-        command += [f"--web.listen-address={self.address}", "--enable-feature=exemplar-storage"]
-        with (folder / "log").open("wb") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-
-    def get(self, path: str, **parameters: str) -> Any:
-        url = f"http://{self.address}/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as reply:
-                return json.load(reply)["data"]
-        except urllib.error.HTTPError as error:
-            if error.code != 503:  # it is still starting
-                raise AssertionError(f"{parameters}: {error.read().decode()}") from None
-            return {"result": []}
-        except urllib.error.URLError:
-            return {"result": []}
-
-    def value(self, query: str) -> float | None:
-        rows = self.get("api/v1/query", query=query)["result"]
-        return float(rows[0]["value"][1]) if rows else None
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(timeout=20)
-
-
-def filled(expression: str) -> str:
-    """
-    Fill in what Grafana would.
-    """
-    values = {"$__rate_interval": "5s", "$__range": "1m", "$job": ".+", "$instance": ".+"}
-    for name, value in values.items():
-        expression = expression.replace(name, value)
-    return expression
 
 
 @pytest.fixture
 def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
-    server = Prometheus(tmp_path)
+    server = Prometheus(tmp_path, divided_by=30)
     yield server
     server.stop()
 
 
-def test_a_worker_is_found_scraped_and_every_query_is_answered(prometheus: Prometheus):
+@needs("prometheus")
+def test_a_worker_is_found_and_scraped_with_exemplars_and_forgotten_when_it_ends(prometheus: Prometheus):
     metrics = Metrics()
     page = exporter.serve(metrics, 0, prometheus.targets, name="worker-a")
     wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') == 1, "the worker is scraped", timeout_s=30)
@@ -90,15 +38,46 @@ def test_a_worker_is_found_scraped_and_every_query_is_answered(prometheus: Prome
     metrics.decided(a_decision(a_transaction(transaction_id="txn_slow")), 0.3)
     wait_until_sync(lambda: prometheus.value("sum(fraudstream_decisions_total)") == 1, "the decision is seen", timeout_s=30)
     wait_until_sync(lambda: prometheus.value("slo:objective:ratio") is not None, "the rules are evaluated", timeout_s=30)
-    exemplars = prometheus.get(
-        "api/v1/query_exemplars", query="fraudstream_decision_latency_seconds_bucket", start="0", end="9999999999"
-    )
-    answers = {
-        where: prometheus.get("api/v1/query", query=filled(text)) for where, text in queries() if "label_values" not in text
-    }
+    exemplars = exemplars_of(prometheus.url, "fraudstream_decision_latency_seconds_bucket")
     page.close()
-    wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') is None, "the closed worker is forgotten", timeout_s=30)
+    wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') is None, "the worker is forgotten", timeout_s=30)
 
-    assert [row["labels"]["transaction_id"] for series in exemplars for row in series["exemplars"]] == ["txn_slow"]
-    for title in ("Decisions", "Latency p99", "Failed events", "Degraded decisions", "Dead letters", "Workers"):
-        assert answers[f"overview.json: {title}"]["result"] != [], title
+    assert exemplars == ["txn_slow"]
+
+
+def exemplars_of(url: str, query: str) -> list[str]:
+    wanted = urllib.parse.urlencode({"query": query, "start": "0", "end": "9999999999"})
+    with urllib.request.urlopen(f"{url}/api/v1/query_exemplars?{wanted}", timeout=5) as reply:
+        found = json.load(reply)["data"]
+    return [row["labels"]["transaction_id"] for series in found for row in series["exemplars"]]
+
+
+@needs("prometheus", "promtool")
+def test_every_query_and_variable_is_answered_with_data(tmp_path: Path):
+    server = Prometheus(tmp_path, data=write_blocks(tmp_path))
+    try:
+        answered = ask_everything(server.url, at=END_S - 60.0)
+    finally:
+        server.stop()
+
+    shown = {one.query.where for one in answered if one.series}
+    asked = {query.where for query in [*of_panels(), *of_variables()]}
+    assert [(one.query.where, one.error) for one in answered if one.error] == []
+    assert asked - shown == set()
+    assert len(asked) > 80
+
+
+async def test_every_question_to_the_database_is_one_that_the_dashboards_role_may_ask(database: str):
+    connection = await asyncpg.connect(database)
+    try:
+        allowed = await connection.fetchval("SELECT grant_to_dashboards()")
+        await connection.execute("SET ROLE fraudstream_dashboards")
+        for query in of_database():
+            text = filled_sql(query.text, since="2026-01-01T00:00:00Z", until="2026-02-01T00:00:00Z")
+            await connection.fetch(text)
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await connection.fetch("SELECT card_id FROM fraud_transactions")
+    finally:
+        await connection.close()
+
+    assert allowed
