@@ -18,7 +18,18 @@ from fraudstream.domain.codec import decode_decision
 
 _PAGE = 1000
 #: Keys that live for ever by design: work, what people must look at, the rules and models in force, and who is at work.
-_FOR_EVER = ("transactions:", "alerts:", "alertdue:", "heartbeat:", "retry:", "waiting:", "rules:", "models:", "lists:")
+_FOR_EVER = (
+    "transactions:",
+    "alerts:",
+    "alertdue:",
+    "alertdesk:",
+    "heartbeat:",
+    "retry:",
+    "waiting:",
+    "rules:",
+    "models:",
+    "lists:",
+)
 
 
 class Letter(msgspec.Struct, frozen=True):

@@ -96,7 +96,9 @@ def audit(evidence: Evidence) -> Findings:
         for key, item in evidence.sent.items()
         if item.kind in ("payment", "poison")
     }
-    _counters(evidence, [transactions[key] for key in evidence.history & transactions.keys()], found)
+    now = [transactions[key] for key in evidence.history & transactions.keys()]
+    before = [transactions[key] for key in (evidence.rewritten - evidence.history) & transactions.keys()]
+    _counters(evidence, now, before, found)
     _vectors(evidence, transactions, found)
     return found
 
@@ -162,9 +164,14 @@ def _alerts(evidence: Evidence, found: Findings) -> None:
     found.alerts_doubled = sum(count - 1 for count in evidence.alerts.values())
 
 
-def _counters(evidence: Evidence, transactions: Sequence[Transaction], found: Findings) -> None:
+def _counters(evidence: Evidence, now: Sequence[Transaction], before: Sequence[Transaction], found: Findings) -> None:
+    """
+    Hold each log and ring against what was sent since everything was last lost.
+
+    A worker that had a transaction in hand when that happened touches it again: it did happen, so it may be counted, once.
+    """
     features = evidence.features
-    rows = records(features, transactions)
+    rows = records(features, [*now, *_stale(evidence, before)])
     logs, rings = _expected_logs(features, rows), _expected_rings(features, rows)
     wrong = [*(evidence.logs.keys() - logs.keys()), *(evidence.rings.keys() - rings.keys())]
     wrong += [
@@ -175,6 +182,17 @@ def _counters(evidence: Evidence, transactions: Sequence[Transaction], found: Fi
     wrong += [key for key, slots in rings.items() if not _ring_is_right(evidence.rings.get(key, b""), slots)]
     found.counters_checked = len(logs) + len(rings)
     found.counter_errors = found.note("counters", wrong)
+
+
+def _stale(evidence: Evidence, before: Sequence[Transaction]) -> list[Transaction]:
+    """
+    Return those from before the loss that stand in a log now; whether once and in all of their logs is the caller's to check.
+    """
+    features = evidence.features
+    size = features.record_size
+    held = {raw[at : at + 8] for raw in evidence.logs.values() for at in range(0, len(raw), size)} if before else set()
+    packed = records(features, before).packed if before else []
+    return [one for one, record in zip(before, packed, strict=True) if record[:8] in held]
 
 
 def _expected_logs(features: FeatureSet, rows: Records) -> dict[str, Counter[bytes]]:

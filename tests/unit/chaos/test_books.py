@@ -183,3 +183,20 @@ def test_a_label_that_is_not_stored_is_lost() -> None:
     books = Recorded(run.books.ledger, run.books.rows, set(list(run.books.labels)[:-1]))
 
     assert wrong(audit(msgspec.structs.replace(run, books=books))) == {"labels_lost": 1}
+
+
+def test_what_was_in_hand_when_a_history_was_lost_may_be_counted_once_and_not_twice() -> None:
+    run = an_honest_run()
+    old = next(item.key for item in run.sent.values() if item.kind == "payment")
+    once = msgspec.structs.replace(run, history=run.history - {old}, rewritten={old})
+    key, raw = next((key, raw) for key, raw in run.logs.items() if ":user:" in key and old in sent_by(run, key))
+
+    twice = msgspec.structs.replace(once, logs={**run.logs, key: raw + raw[: FEATURES.record_size]})
+
+    assert wrong(audit(once)) == {}
+    assert wrong(audit(twice))["counter_errors"] == 1
+
+
+def sent_by(run: Evidence, key: str) -> list[str]:
+    user = key.rsplit(":", 1)[1]
+    return [item.key for item in run.sent.values() if item.kind == "payment" and f'"{user}"'.encode() in item.body]
