@@ -24,7 +24,7 @@ from fraudstream.fleet.crash import POINTS
 from fraudstream.settings import Settings, locate
 
 #: Longest wait for people to be told, once everything is decided, in seconds.
-_TELLING_S = 10.0
+_TELLING_S = 45.0
 #: Most beats that are added to either half of a run because a labelled place was not passed often enough.
 _ENCORES = 40
 #: How many times the end of all work is waited for before the second half, on a machine that is busy with other things.
