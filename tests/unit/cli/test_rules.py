@@ -108,8 +108,11 @@ def test_every_command_of_the_walk_exists():
 
 
 def test_the_rules_are_measured_by_case():
-    found = answer("bench", "rules", "--rules", 5, "--list-entries", 10, "--seconds", 0)
+    found = answer("bench", "rules", "--rules", 5, "--list-entries", 10, "--seconds", 0, "--backtest-rows", 40_000)
 
     (case,) = found["cases"]
+    assert found["backtest_rows_per_second"] == found["backtest"]["rows_per_second"] > 10_000
+    assert (found["backtest"]["rules"], found["backtest"]["rows"]) == (5, 40_000)
+    assert found["backtest"]["rows_per_second_from_file"] < found["backtest"]["rows_per_cpu_second"]
     assert (case["rules"], case["list_entries"], case["batch"]) == (5, 10, 256)
     assert case["transactions_per_second"] > 1000
