@@ -17,7 +17,8 @@ body { font: 15px/1.5 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color
 h1 { font-size: 1.5rem; margin: 0 0 .25rem } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem }
 p.sub, p.note { color: #4b5563; margin: .25rem 0 } table { border-collapse: collapse; width: 100%; font-size: .9rem }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid #e5e7eb; vertical-align: top }
-table + table { margin-top: 1rem } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } code { font-size: .85rem; overflow-wrap: anywhere }
+table + table { margin-top: 1rem }
+td.n, th.n { text-align: right; font-variant-numeric: tabular-nums } code { font-size: .85rem; overflow-wrap: anywhere }
 .tiles { display: grid; grid-template-columns: repeat(4, 1fr); gap: .75rem; margin: 1.25rem 0 }
 .tile { border: 1px solid #e5e7eb; border-radius: .5rem; padding: .75rem 1rem }
 .tile b { display: block; font-size: 1.6rem; line-height: 1.2 } .tile span { color: #4b5563; font-size: .85rem; display: block }
