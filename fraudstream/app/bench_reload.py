@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from fraudstream.app.bench_hold import Held, measure_hold
 from fraudstream.app.demo import Progress
 from fraudstream.app.loaded_fleet import LoadedFleet, Stalls, loaded_fleet, stalls_between
 from fraudstream.app.rule_files import RuleBench
@@ -62,6 +63,7 @@ class ReloadReport(msgspec.Struct, frozen=True, kw_only=True):
     other_hits: int
     without_pushes: Phase
     with_pushes: Phase
+    held: Held
 
     @property
     def good(self) -> bool:
@@ -109,7 +111,7 @@ class _Pusher:
         self._source = read_rules(self._file)
         self._path = fleet.system.folder / "pushed.rules"
         self._desk = RuleDesk(fleet.redis.rule_sets, bench, "bench", file=self._file, four_eyes=False)
-        self._bench = bench
+        self.bench = bench
         self._every_s = every_s
         self.sources = [self._source]
         self.refused = 0
@@ -132,7 +134,7 @@ class _Pusher:
             self.refused += bool(exc.places)
 
     def sets(self) -> dict[str, RuleSet]:
-        loaded = (self._bench.load(source, name="again") for source in self.sources)
+        loaded = (self.bench.load(source, name="again") for source in self.sources)
         return {rules.id: rules for rules in loaded}
 
 
@@ -182,6 +184,7 @@ async def _report(fleet: LoadedFleet, pusher: _Pusher, calm: Phase, loud: Phase)
         other_hits=other,
         without_pushes=calm,
         with_pushes=loud,
+        held=await asyncio.to_thread(measure_hold, pusher.bench, pusher.sources[0]),
     )
 
 

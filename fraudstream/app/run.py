@@ -46,12 +46,12 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
             stack.callback(exporter.close)
             structlog.get_logger().info("metrics_served", port=exporter.port)
         ready()
-        _collect_seldom()
+        collect_seldom()
         share_the_interpreter()
         await _until(stop, crew, settings, metrics)
 
 
-def _collect_seldom() -> None:
+def collect_seldom() -> None:
     """
     Let the collector of cycles look seldom, and only at what comes from now on.
 

@@ -82,6 +82,11 @@ def _print_reload(report: Any) -> None:
     )
     rows = [_phase(name, one) for name, one in (("no", report.without_pushes), ("yes", report.with_pushes))]
     typer.echo(table(("pushes", *_PHASE), rows))
+    held = report.held
+    typer.echo(
+        f"building {held.rules} rules takes the interpreter from a batch for {held.mean_ms} ms on average, "
+        f"{held.longest_ms} ms at most ({held.batches} batches, by CPU)"
+    )
 
 
 _PHASE = ("transactions/s", "longest stall", "over 20 ms", "over 50 ms", "over 100 ms", "looks")
