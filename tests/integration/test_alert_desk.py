@@ -3,12 +3,16 @@ The alerter's promises, over a real server: one group each, one message told ane
 """
 
 import asyncio
+import random
+from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
+from fraudstream.adapters.redis_alert_answers import Actor
+from fraudstream.adapters.slack import SlackAlertChannel
 from fraudstream.domain.alert import Alert, Digest, Notice, Severity
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.errors import AlertFailed, StreamUnavailable
@@ -18,6 +22,7 @@ from fraudstream.stages.alert_pace import PaceLimits
 from fraudstream.stages.alert_policy import QuietHours, StormLimits
 from fraudstream.stages.alert_ports import Settled
 from tests.support.alert_hall import RememberingChannel, a_flagged, a_hall
+from tests.support.fake_slack import fake_slack
 from tests.support.swift_alerts import SWIFT
 from tests.support.wait import wait_until
 
@@ -403,8 +408,6 @@ async def test_what_is_for_information_comes_as_a_digest(valkey: LocalValkey) ->
 
 
 async def test_an_undeliverable_alert_can_be_sent_again_and_then_only_once(valkey: LocalValkey) -> None:
-    from fraudstream.adapters.redis_alert_answers import Actor  # noqa: PLC0415
-
     async with a_hall(valkey.url) as hall:
         slack = RememberingChannel("slack")
         slack.failures.append(_refused())
@@ -459,3 +462,29 @@ async def test_nothing_is_left_without_an_end(valkey: LocalValkey) -> None:
 @pytest.fixture(autouse=True)
 def _no_wait_for_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SWIFT, "slack", msgspec.structs.replace(SWIFT["slack"], pace=FREE))  # type: ignore[arg-type]
+
+
+async def test_a_moody_slack_gets_every_alert_and_at_most_one_double_per_drop(valkey: LocalValkey) -> None:
+    moods, draws = random.Random(11), ("429:0.05", "429:0.21", "500", "502", "drop", "timeout", "internal_error", "page")
+    free = PaceLimits(concurrent=8, failures_to_rest=1000)
+    async with (
+        fake_slack(lambda: moods.choice(draws) if moods.random() < 0.3 else "ok") as slack,
+        a_hall(valkey.url, _slack(storm=None, tries=1000, pace=free)) as hall,
+    ):
+        channel = SlackAlertChannel("xoxb-test", "#fraud", base_url=slack.base_url, timeout_s=0.3)
+        hall.work(hall.desk(channel))
+        await hall.flag(*map(a_flagged, range(100)))
+        await hall.idle("slack")
+        await hall.flag(*(a_flagged(100 + number, card=f"tok_{number:08}") for number in range(100)))
+        await hall.idle("slack")
+        await hall.close()
+        await channel.close()
+
+        posts = Counter(message["metadata"]["event_payload"]["alert_id"] for message in slack.posts)
+        unsure = sum(path == "chat.postMessage" and fate in ("drop", "timeout") for _, path, fate in slack.log)
+        told = [message for message in slack.now.values() if "(2 payments)" in str(message)]
+        now = {message["metadata"]["event_payload"]["alert_id"] for message in told}
+        assert len(posts) == len(now) == 100
+        assert 0 < posts.total() - 100 <= unsure
+        assert hall.letters() == []
+        assert {fate.partition(":")[0] for _, _, fate in slack.log} >= {"ok", "429", "500", "502", "drop", "timeout"}

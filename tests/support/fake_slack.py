@@ -25,7 +25,8 @@ class FakeSlack:
     text), anything else is an error word of Slack with ``ok: false``. ``mood`` is asked where nothing is planned.
 
     ``messages`` are the posts in their order, replies among them; ``updates`` what was told anew; ``now`` what each message
-    says at present, by its time stamp; ``accepted`` when each of them came; ``responses`` what came to a response address; ``log`` when each request came, and its fate.
+    says at present, by its time stamp; ``accepted`` when each of them came; ``responses`` what came to a response address;
+    ``log`` when each request came, and its fate.
     """
 
     def __init__(self, mood: Callable[[], str] = lambda: "ok") -> None:
@@ -163,11 +164,11 @@ class FakeSlack:
 
 
 @asynccontextmanager
-async def fake_slack() -> AsyncIterator[FakeSlack]:
+async def fake_slack(mood: Callable[[], str] = lambda: "ok") -> AsyncIterator[FakeSlack]:
     """
-    Run a Slack for the length of a test.
+    Run a Slack for the length of a test; see ``FakeSlack`` for its moods.
     """
-    slack = FakeSlack()
+    slack = FakeSlack(mood)
     await slack.start()
     try:
         yield slack
