@@ -70,9 +70,12 @@ class FleetLists:
         """
         await self._take(self._seen)
 
-    async def store_hits(self, hits: ListHits) -> None:
+    async def store_hits(self, hits: ListHits) -> dict[str, int]:
         """
-        Add what was counted to the counts of the fleet, a part of it at a time; while Redis is away it is kept.
+        Add what was counted to the counts of the fleet, a part of it at a time, and return the hits by list.
+
+        Raises:
+            StreamUnavailable: Redis did not answer; what was counted is kept.
         """
         everything = list(hits.collect().items())
         counts = dict(everything[:MOST_HITS])
@@ -82,6 +85,10 @@ class FleetLists:
         except TransientError:
             hits.give_back(counts)
             raise
+        by_list: dict[str, int] = {}
+        for (name, _), count in counts.items():
+            by_list[name] = by_list.get(name, 0) + count
+        return by_list
 
     async def _take(self, wanted: dict[str, str]) -> None:
         files, table = await asyncio.to_thread(self._files.read)

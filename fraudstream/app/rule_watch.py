@@ -91,7 +91,7 @@ class RuleWatch:
         Raises:
             StreamUnavailable: Redis did not answer; everything stays as it is.
         """
-        await self._lists.store_hits(self._judge.list_hits)
+        self._report.lists_hit(await self._lists.store_hits(self._judge.list_hits))
         changes = await self._look_at_lists() + await self._look_at_rules()
         await self._tell(self._applied)
         return changes

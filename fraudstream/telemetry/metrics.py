@@ -474,6 +474,11 @@ class Metrics:
             ("list", "version"),
         )
         self.list_entries = new.gauge("list_entries", "Entries of a list that the rules look into.", ("list",))
+        self.list_hits_total = new.counter(
+            "list_hits_total",
+            "Times that an entry of a list took part in a hit of a rule; worry when one falls to 0.",
+            ("list",),
+        )
         self.list_apply_failures_total = new.counter(
             "list_apply_failures_total",
             "Times that a list in force could not be taken over and the old one stayed; worry above 0.",

@@ -207,6 +207,13 @@ class GroupReport:
         self._metrics.know_lists(versions, {name: len(contents) for name, contents in lists.items()})
         self._log.info("lists_applied", lists=dict(versions))
 
+    def lists_hit(self, hits: Mapping[str, int]) -> None:
+        """
+        Entries of lists took part in hits of rules so often.
+        """
+        for name, count in hits.items():
+            self._metrics.list_hits_total.labels(name).inc(count)
+
     def lists_refused(self, error: str) -> None:
         """
         A list in force could not be taken over; the one before stays.

@@ -253,6 +253,7 @@ async def test_the_entry_that_took_part_in_a_hit_is_counted_for_the_fleet(office
     hits = await desk.hits("blocked_cards")
 
     assert {entry: one.hits for entry, one in hits.items()} == {"card_1": 2, "from_file": 1}
+    assert worker.value("list_hits_total", list="blocked_cards") == 3
     assert [row.hits for row in await desk.overview() if row.name == "blocked_cards"] == [3]
 
 
