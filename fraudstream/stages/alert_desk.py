@@ -81,23 +81,31 @@ class AlertDesk:
         self._pace = Pace()
         self._flying: dict[str, asyncio.Task[None]] = {}
         self._unnoted: dict[str, Settled] = {}
+        self._landed_all = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """
         Look and tell until told to stop; then let what is under way end, and hand the lead on.
         """
         while not stop.is_set():
-            pause_s = await self._safely()
-            try:
-                await asyncio.wait_for(stop.wait(), pause_s)
-            except TimeoutError:
-                continue
+            self._landed_all.clear()
+            await self._pause(stop, await self._safely())
         await self.idle()
         try:
             await self._note_all()
             await self._book.resign(self._name)
         except TransientError as exc:
             self._report.away(repr(exc))
+
+    async def _pause(self, stop: asyncio.Event, pause_s: float) -> None:
+        """
+        Wait, but not longer than until everything that was under way has landed: its places are free again.
+        """
+        waiting = [asyncio.create_task(event.wait()) for event in (stop, self._landed_all)]
+        await asyncio.wait(waiting, timeout=pause_s, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
     async def idle(self) -> None:
         """
@@ -215,6 +223,8 @@ class AlertDesk:
 
     def _landed(self, alert_id: str, task: "asyncio.Task[None]") -> None:
         self._flying.pop(alert_id, None)
+        if not self._flying:
+            self._landed_all.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             self._report.faulty(self._name, repr(error))
 

@@ -144,7 +144,9 @@ POLICIES: Mapping[str, ChannelPolicy] = {
         info_gap_s=None,
         pace=PaceLimits(rate_per_s=50.0, burst=50, updates_per_s=50.0, updates_burst=50, concurrent=8),
     ),
-    "console": ChannelPolicy(first_wait_s=_AT_ONCE, gap_s=_AT_ONCE, storm=None, info_gap_s=None, pace=PaceLimits(concurrent=1)),
+    "console": ChannelPolicy(
+        first_wait_s=_AT_ONCE, gap_s=_AT_ONCE, storm=None, info_gap_s=None, pace=PaceLimits(concurrent=256)
+    ),
 }
 
 

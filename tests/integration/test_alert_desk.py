@@ -4,6 +4,7 @@ The alerter's promises, over a real server: one group each, one message told ane
 
 import asyncio
 import random
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +20,7 @@ from fraudstream.domain.errors import AlertFailed, StreamUnavailable
 from fraudstream.fleet.ports import Delivery
 from fraudstream.local import LocalValkey
 from fraudstream.stages.alert_pace import PaceLimits
-from fraudstream.stages.alert_policy import QuietHours, StormLimits
+from fraudstream.stages.alert_policy import POLICIES, QuietHours, StormLimits
 from fraudstream.stages.alert_ports import Settled
 from tests.support.alert_hall import RememberingChannel, a_flagged, a_hall
 from tests.support.fake_slack import fake_slack
@@ -488,3 +489,17 @@ async def test_a_moody_slack_gets_every_alert_and_at_most_one_double_per_drop(va
         assert 0 < posts.total() - 100 <= unsure
         assert hall.letters() == []
         assert {fate.partition(":")[0] for _, _, fate in slack.log} >= {"ok", "429", "500", "502", "drop", "timeout"}
+
+
+async def test_a_channel_without_a_budget_is_told_of_many_at_once(valkey: LocalValkey) -> None:
+    async with a_hall(valkey.url, {"console": POLICIES["console"]}) as hall:
+        console = RememberingChannel("console")
+        hall.work(hall.desk(console))
+
+        await hall.flag(*map(a_flagged, range(300)))
+        started_s = time.monotonic()
+        await hall.idle("console")
+
+        assert time.monotonic() - started_s < 15, "five a second would take a minute"
+        told = [message.alert.transaction_id for message in console.posts if isinstance(message, Notice)]
+        assert sorted(told) == sorted(f"txn_{number}" for number in range(300))
