@@ -197,7 +197,8 @@ def test_grafana_reads_the_database_as_somebody_who_may_only_read():
     assert scripts == ["./dashboards/grafana/reader.sh:/docker-entrypoint-initdb.d/100_reader.sh:ro"]
     assert f"CREATE ROLE {source['user']} LOGIN PASSWORD :'password' IN ROLE fraudstream_dashboards;" in reader
     assert source["secureJsonData"] == {"password": "$GRAFANA_DB_PASSWORD"}
-    assert SERVICES["grafana"]["environment"]["GRAFANA_DB_PASSWORD"] == SERVICES["timescaledb"]["environment"]["GRAFANA_PASSWORD"]
+    given = SERVICES["grafana"]["environment"]["GRAFANA_DB_PASSWORD"]
+    assert given == SERVICES["timescaledb"]["environment"]["GRAFANA_PASSWORD"]
 
 
 def test_the_image_runs_without_root_and_checks_its_health():

@@ -217,9 +217,11 @@ class VerdictRoad:
         return records(self._features, [case.transaction for case in cases])
 
     async def _touch(self, cases: Sequence[Case], prepared: Records) -> Touched:
+        started = time.perf_counter()
         touched = await self._entities.touch(
             [case.delivery.entry_id for case in cases], [case.transaction for case in cases], prepared
         )
+        self._report.timed("touch", time.perf_counter() - started)
         crash.here("touched")
         self._report.touched(touched.places)
         return touched

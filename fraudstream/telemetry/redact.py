@@ -231,6 +231,13 @@ def _text_of(value: object) -> str:
         return f"<{type(value).__name__}, not printable: {type(exc).__name__}>"
 
 
+def _known(items: list[Any]) -> bool:
+    for item in items:  # noqa: SIM110 -- a generator costs more than the list
+        if type(item) is not str or item not in _clean:
+            return False
+    return True
+
+
 def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """
     Redact one log event: the last processor before the renderer (structlog's signature).
@@ -239,9 +246,12 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
     for key, value in event.items():
         kind, type_ = _name(key), type(value)
         name = key if len(key) < 13 else scrub(key)
-        # Most values of most lines: short texts that are known, and small numbers.
+        # Most values of most lines: short texts that are known, small numbers, and lists of such texts.
         if kind < _MASK_NAME and (
-            (type_ is str and value in _clean) or ((type_ is int or type_ is float) and -1e12 < value < 1e12) or type_ is bool
+            (type_ is str and value in _clean)
+            or ((type_ is int or type_ is float) and -1e12 < value < 1e12)
+            or type_ is bool
+            or (type_ is list and len(value) <= MAX_ITEMS and _known(value))
         ):
             redacted[name] = value
         else:
