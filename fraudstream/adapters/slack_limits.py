@@ -87,9 +87,9 @@ def _button(where: str, button: Mapping[str, Any]) -> Iterator[str]:
     yield from _longer(f"{where}.url", button.get("url", ""), _URL)
     if button.get("style") not in (None, "primary", "danger"):
         yield f"{where}.style: {button['style']!r} is neither primary nor danger"
-    confirm = button.get("confirm")
-    for name, longest in _CONFIRM.items() if confirm is not None else ():
-        yield from _text(f"{where}.confirm.{name}", confirm.get(name), longest)
+    if "confirm" in button:
+        for name, longest in _CONFIRM.items():
+            yield from _text(f"{where}.confirm.{name}", button["confirm"].get(name), longest)
 
 
 def _text(

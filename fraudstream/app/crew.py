@@ -159,7 +159,7 @@ class Crew:
                 await make_stage(stream, report),
                 stream,
                 RedisHeart(self._address, stream, self._keys, self._times),
-                limits=self._limits(group),
+                limits=self._limits(),
                 report=report,
                 rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
                 overdue=overdue if stepping_in else None,
@@ -167,7 +167,7 @@ class Crew:
             )
         )
 
-    def _limits(self, group: str) -> Limits:
+    def _limits(self) -> Limits:
         settings = self._settings
         return Limits(
             batch_entries=settings.batch_entries,
