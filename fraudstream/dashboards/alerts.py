@@ -86,7 +86,7 @@ STREAMS = [
     ),
     Alert(
         "FraudstreamPendingTooOld", "warning", "worker", "1m",
-        f'max by (stream, group) (fraudstream_group_oldest_pending_age_seconds) > @{limits.PENDING_S:g}s',
+        f"max by (stream, group) (fraudstream_group_oldest_pending_age_seconds) > @{limits.PENDING_S:g}s",
         "An entry of {{ $labels.stream }} has been in the hands of {{ $labels.group }} for {{ $value | humanizeDuration }}.",
         "What it needs is away (a database), its worker hangs, or it is poison and about to become a dead letter.", _WORKERS,
     ),
@@ -139,7 +139,7 @@ DECISIONS = [
     ),
     Alert(
         "FraudstreamModelDrift", "warning", "model", "1h", f"max by (model) (fraudstream_model_score_psi) > {limits.DRIFT}",
-        "Scores of {{ $labels.model }} have drifted (PSI {{ $value | printf \"%.2f\" }}).",
+        'Scores of {{ $labels.model }} have drifted (PSI {{ $value | printf "%.2f" }}).',
         "0.1 is moderate and 0.25 major: the payments changed, or a producer garbles a field.", _DECISIONS,
     ),
     Alert(

@@ -1,8 +1,8 @@
 """
 Collects what the dashboards show of a real fleet, under load and during a drill, for ``shoot.mjs`` to draw.
 
-``PYTHONPATH=. python tools/dashpreview/collect.py OUT`` writes ``load.json`` and ``drill.json``: for each dashboard its JSON, and
-the answer to each of its queries.
+``PYTHONPATH=. python tools/dashpreview/collect.py OUT`` writes ``load.json`` and ``drill.json``: for each dashboard its JSON,
+and the answer to each of its queries.
 """
 
 import asyncio

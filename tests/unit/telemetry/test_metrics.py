@@ -75,7 +75,8 @@ def test_names_follow_the_conventions():
 @pytest.mark.parametrize("name", sorted({label for row in Metrics().catalogue() for label in row.labels}))
 def test_no_label_could_hold_an_id_of_a_person_or_payment(name: str):
     assert name in {
-        "action", "channel", "feature", "group", "label", "level", "list", "model", "outcome", "provider", "python", "reason", "result",
+        "action", "channel", "feature", "group", "label", "level", "list", "model", "outcome", "provider", "python",
+        "reason", "result",
         "revision", "role", "rule_id", "server", "severity", "sink", "stage", "state", "stream", "table", "version",
     }  # fmt: skip
 
