@@ -48,7 +48,7 @@ QUICK = {
     "FRAUDSTREAM_ALERT_CHANNELS": "console",
     "FRAUDSTREAM_LOG_LEVEL": "warning",
     # A run kills more in three minutes than a year does: an innocent may well meet five deaths in a row.
-    "FRAUDSTREAM_MAX_DELIVERIES": "8",
+    "FRAUDSTREAM_MAX_DELIVERIES": "7",
 }
 #: How long a worker is stopped: longer than heartbeat life, claim time and the pause between two claims together, in seconds.
 STOPPED_S = 3.3
