@@ -24,7 +24,7 @@ from fraudstream.adapters.redis_keys import RAW
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.app.demo import Progress
 from fraudstream.chaos.controls import CONTROLS
-from fraudstream.chaos.herd import Animal, Herd
+from fraudstream.chaos.herd import Animal, Herd, sleep_until
 from fraudstream.chaos.plan import Fault, Profile
 from fraudstream.chaos.producer import Producer
 from fraudstream.chaos.proxy import Proxy
@@ -63,6 +63,8 @@ _LOST_SUFFIX_S = 0.7
 #: How long the model is away, and which part of that is judged, in seconds.
 _MODEL_AWAY_S, _SETTLING_S = 5.0, 1.0
 _OOM_S = 3.0
+#: How long a half-open connection may hold up its user, in seconds.
+_HALF_OPEN_S = 6.0
 
 
 class Stage:
@@ -108,6 +110,7 @@ class Stage:
         self.drained_under_oom = True
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rules = 0
+        self._last_connection_s = 0.0
 
     async def __aenter__(self) -> Self:
         self.valkey = await asyncio.to_thread(LocalValkey(binary=self._binary).start)
@@ -133,6 +136,7 @@ class Stage:
         task.add_done_callback(self._tasks.discard)
 
     def _connection_fault(self, kind: str) -> None:
+        self._last_connection_s = time.monotonic()
         self.faults["connection"] += 1
         self.kinds[kind] += 1
 
@@ -315,7 +319,11 @@ class Stage:
         Have nobody score for a while: the other group must step in within the deadline.
         """
         self.herd.disarm()
-        await self.calm(30.0)
+        # Other faults would be blamed on the model's absence: what a stopped worker holds, or what went into a half-open
+        # connection, until the client gives that up.
+        await sleep_until(self._last_connection_s + _HALF_OPEN_S)
+        await asyncio.sleep(STOPPED_S)
+        await self.calm(60.0)
         animals = [one for one in self.herd.animals if one.group == "ml-scoring"]
         for animal in animals:
             animal.wanted = False
