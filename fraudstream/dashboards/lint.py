@@ -8,6 +8,7 @@ the alerts', boundaries of histograms as Prometheus writes them.
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import promql_parser
@@ -17,6 +18,7 @@ from fraudstream.dashboards.grafana import COLUMNS, render, units
 from fraudstream.dashboards.panels import Board
 from fraudstream.dashboards.queries import Query, alerts, filled, of_panels, of_rules, of_variables
 from fraudstream.dashboards.rules import Alert, numbers
+from fraudstream.telemetry.declaring import Described
 from fraudstream.telemetry.metrics import Metrics
 
 #: Metrics that are not declared here: of Prometheus, of the process, of the rules themselves.
@@ -183,8 +185,16 @@ def _query(query: Query) -> Iterator[Fault]:
             yield Fault("boundary", query.where, f'le="{boundary}" matches nothing: Prometheus writes {float(boundary)}')
 
 
+@cache
+def _catalogue() -> Mapping[str, Described]:
+    """
+    Return what is declared, by name; the declaration of a hundred metrics is not for every query.
+    """
+    return {one.name: one for one in Metrics().catalogue()}
+
+
 def _metric(text: str, found: re.Match[str]) -> Iterator[tuple[str, str]]:
-    catalogue = {one.name: one for one in Metrics().catalogue()}
+    catalogue = _catalogue()
     name = found[1]
     declared = next((one for end in ("", "_bucket", "_sum", "_count") if (one := catalogue.get(name.removesuffix(end)))), None)
     if declared is None:
