@@ -84,7 +84,8 @@ def test_every_setting_is_read_from_its_variable():
     samples |= {"webhook_url": "http://127.0.0.1:2/", "alert_channels": "", "hard_idle_s": "99"}
     samples |= {"alert_quiet_hours": "22:00-08:00", "alert_case_url": "http://a/{alert_id}", "alert_runbook_url": "http://b/"}
     samples |= {"alert_overview_url": "http://c/", "alert_time_zone": "Europe/Berlin"}
-    samples |= {"allow_no_persistence": "true", "smtp_starttls": "false", "smtp_tls": "tls", "memory_limit_ratio": "0.5", "smtp_port": "25"}
+    samples |= {"allow_no_persistence": "true", "smtp_starttls": "false", "smtp_tls": "tls"}
+    samples |= {"memory_limit_ratio": "0.5", "smtp_port": "25"}
 
     for name, setting in CATALOGUE.items():
         alone = {"alert_fallback", "smtp_username", "redis_cert_file", "redis_key_file", "redis_ca_file", "alert_channels"}

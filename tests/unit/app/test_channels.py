@@ -47,7 +47,7 @@ def test_a_certificate_authority_of_ones_own_is_read(tmp_path: Path) -> None:
 
     channels(load({}, {"alert_channels": "email", "smtp_tls": "tls", "smtp_ca_file": str(ca_file), **EMAIL}))
 
-    with pytest.raises(InvalidSettings, match="no file '/nowhere.pem'"):
+    with pytest.raises(InvalidSettings, match=r"no file '/nowhere\.pem'"):
         channels(load({}, {"alert_channels": "email", "smtp_ca_file": "/nowhere.pem", **EMAIL}))
 
 
