@@ -403,7 +403,8 @@ class Stage:
         """
         Wait until each flagged decision was told of; what is missing then is the auditor's to say.
         """
-        flagged = {row.transaction_id for row in (await recorded(self.postgres.url)).rows if row.outcome != "approve"}
+        rows = (await recorded(self.postgres.url)).rows
+        flagged = {row.transaction_id for row in rows if row.outcome != "approve"} - self.rewritten
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             if not flagged - self.herd.alerts().keys():
