@@ -109,6 +109,24 @@ async def test_consumers_that_were_killed_are_forgotten_once_they_hold_nothing(s
     assert set(streams.client.zrange("heartbeat:fraud-check", 0, -1)) == {b"alive", b"holding"}
 
 
+async def test_consumers_whose_heartbeat_was_lost_are_forgotten_too_and_what_is_parked_stays(streams: RedisStreams) -> None:
+    streams.add(3)
+    await a_group(streams, RULES, read=1, done=1)
+    client, heartbeat = streams.client, streams.keys.heartbeat(RULES, streams.stream)
+    for name in ("never-beat", "__retry__"):
+        client.xgroup_createconsumer(streams.stream, RULES, name)
+    client.delete(heartbeat)  # a failover lost them
+
+    await sweep(streams)
+    noticed = streams.consumers()
+    for name, _ in client.zrange(heartbeat, 0, -1, withscores=True):
+        client.zadd(heartbeat, {name: 1})  # a minute and more goes by
+    await sweep(streams)
+
+    assert noticed >= {"never-beat"}, "nobody is forgotten at first sight: it may be about to beat"
+    assert [one["name"] for one in client.xinfo_consumers(streams.stream, RULES)] == [b"__retry__"]
+
+
 async def test_heartbeats_of_a_group_that_is_gone_do_not_stop_the_janitor(streams: RedisStreams) -> None:
     streams.client.zadd("heartbeat:fraud-check", {"old": 1})
 
