@@ -56,14 +56,18 @@ class PostgresDecisionStore:
             UnsuitableServer: The tables are missing.
         """
         try:
-            connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S)
+            ready = await self._has_tables()
         except (asyncpg.ClientConfigurationError, ValueError, FileNotFoundError, PermissionError) as exc:
             raise InvalidSettings(f"POSTGRES_URL cannot be used: {exc}") from exc
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             return  # every later call says so, and the fleet waits
+        if not ready:
+            raise UnsuitableServer("the database has no tables of ours; run: fraudstream db migrate")
+
+    async def _has_tables(self) -> bool:
+        connection = await asyncpg.connect(self._url, timeout=CONNECT_TIMEOUT_S)
         try:
-            if await connection.fetchval("SELECT to_regclass('transaction_ledger')") is None:
-                raise UnsuitableServer("the database has no tables of ours; run: fraudstream db migrate")
+            return await connection.fetchval("SELECT to_regclass('transaction_ledger')") is not None
         finally:
             await part_from(connection)
 

@@ -1,5 +1,6 @@
 import asyncio
 import struct
+from urllib.parse import urlsplit
 
 import asyncpg
 import msgspec
@@ -341,3 +342,30 @@ async def test_a_label_comes_to_its_row(database: str) -> None:
     row = await client.fetchrow("SELECT * FROM labels")
     await client.close()
     assert {name: row[name] for name in label.__struct_fields__} == msgspec.structs.asdict(label)
+
+
+async def test_a_connection_that_dies_while_it_is_looked_at_is_an_outage_and_stops_no_worker(database: str) -> None:
+    address = urlsplit(database)
+
+    async def cut_off(theirs: asyncio.StreamReader, to_them: asyncio.StreamWriter) -> None:
+        ours, to_us = await asyncio.open_connection(address.hostname, address.port)
+        back = asyncio.create_task(_forward(ours, to_them))
+        while (data := await theirs.read(65536)) and b"to_regclass" not in data:
+            to_us.write(data)
+        for writer in (to_us, to_them):
+            writer.close()
+        await back
+
+    proxy = await asyncio.start_server(cut_off, "127.0.0.1", 0)
+    port = proxy.sockets[0].getsockname()[1]
+    store = PostgresDecisionStore(database.replace(f":{address.port}", f":{port}"))
+    try:
+        await store.open()
+    finally:
+        await store.close()
+        proxy.close()
+
+
+async def _forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
