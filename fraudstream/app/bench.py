@@ -20,8 +20,6 @@ from fraudstream.settings import Settings, locate
 
 #: What the first batches of new processes cost more than later ones is paid by these.
 _WARM_UP = 3_000
-#: Rates that are tried, as shares of the burst's throughput; the highest that holds is then measured.
-_SHARES = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4)
 #: By what a rate is lowered that held in its trial and not in the measurement.
 _STEP_DOWN, _MEASUREMENTS = 0.93, 4
 _PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
@@ -33,8 +31,9 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
 
-    Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` tell. ``processes`` is how many of each
-    deciding group run. ``peer`` is the script of the same job written otherwise, to be measured in the same run.
+    Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` at these ``shares`` of what they gave tell, the
+    highest first. ``processes`` is how many of each deciding group run. ``peer`` is the script of the same job written
+    otherwise, to be measured in the same run.
     """
 
     rate_per_s: float = 5_000.0
@@ -42,6 +41,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     throughput_s: float = 300.0
     burst: int = 30_000
     trial_s: float = 12.0
+    shares: tuple[float, ...] = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4)
     processes: int = 1
     peer: Path | None = None
     inherited: dict[str, str] = {}
@@ -171,8 +171,8 @@ class _Bench:
         """
         Look for the highest rate that holds for a short while, then hold it for as long as the plan says.
         """
-        rate = most_tps * _SHARES[-1]
-        for share in _SHARES:
+        rate = most_tps * self._plan.shares[-1]
+        for share in self._plan.shares:
             trial = await self._at(
                 most_tps * share, self._plan.trial_s, warm_up=0, what=f"does {most_tps * share:,.0f}/s hold?"
             )

@@ -28,7 +28,7 @@ HELD = Stretch(
 
 async def test_a_run_accounts_for_everything_and_names_who_used_the_cpu() -> None:
     plan = BenchPlan(
-        rate_per_s=200.0, seconds=2.0, throughput_s=1.0, burst=500, trial_s=0.5,
+        rate_per_s=200.0, seconds=2.0, throughput_s=1.0, burst=500, trial_s=0.5, shares=(0.5, 0.1),
         inherited={"PATH": os.environ["PATH"]}, commit="abc",
     )  # fmt: skip
 

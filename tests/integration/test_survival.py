@@ -204,7 +204,8 @@ async def test_decisions_go_on_while_slack_is_away_and_every_alert_is_delivered_
 
             append(client, [*sent, *(body(transaction_id=f"fine_{n}") for n in range(5))])
             await wait_until(lambda: client.xlen("transactions:decisions") > 0, "decisions without Slack")
-            await wait_until(lambda: not any(open_entries(client, ALL).values()), "the alerts", timeout_s=60)
+            await wait_until(lambda: not any(open_entries(client, ALL).values()), "every group to finish", timeout_s=60)
+            await wait_until(lambda: len(slack.messages) >= 3, "the alerts", timeout_s=60)
 
             posted = [str(message) for message in slack.messages]
             assert len(posted) == 3, "a refused post is not a delivered one"
