@@ -91,7 +91,7 @@ def _latency(measured: Measured) -> str:
 
 def _lag(measured: Measured) -> str:
     lag = measured.steady.lag
-    end = max([at for at, _ in lag] or [1.0])
+    end = max([1.0, *(at for at, _ in lag)])
     high = max([entries for _, entries in lag] or [1]) * 1.2 + 10
     second = measured.steady.rate_tps * 0.25
     x = Axis(label="seconds", low=0.0, high=end, ticks=tuple((end * part / 5, f"{end * part / 5:,.0f}") for part in range(6)))
