@@ -63,6 +63,8 @@ _LOST_SUFFIX_S = 0.7
 #: How long the model is away, and which part of that is judged, in seconds.
 _MODEL_AWAY_S, _SETTLING_S = 5.0, 1.0
 _OOM_S = 3.0
+#: How long what is there may take to be finished without memory, deaths among the workers included.
+_DRAINED_S = 20.0
 #: How long a half-open connection may hold up its user, in seconds.
 _HALF_OPEN_S = 6.0
 
@@ -310,7 +312,13 @@ class Stage:
         await ask(self.admin, "CONFIG", "SET", "maxmemory", used // 2)
         self.producer.offer(items[1::2])
         await asyncio.sleep(_OOM_S)
-        self.drained_under_oom &= not any((await self.open_entries()).values())
+        # What a worker held that was killed meanwhile must first be taken over.
+        bound = time.monotonic() + _DRAINED_S
+        while left := any((await self.open_entries()).values()):
+            if time.monotonic() > bound:
+                break
+            await asyncio.sleep(0.2)
+        self.drained_under_oom &= not left
         await ask(self.admin, "CONFIG", "SET", "maxmemory", 0)
         self.faults["oom"] += 1
 
