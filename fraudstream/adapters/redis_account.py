@@ -41,3 +41,14 @@ async def untold(client: Redis, channels: Iterable[str] = ("console",)) -> int:
     """
     replies = await run(plain(client), [("ZCARD", Keys().alert_due(channel)) for channel in channels])
     return sum(map(int, replies))
+
+
+async def has_groups(client: Redis, stream: str) -> bool:
+    """
+    Say whether any group reads a stream yet.
+    """
+    (exists,) = await run(plain(client), [("EXISTS", stream)])
+    if not exists:
+        return False
+    (groups,) = await run(plain(client), [("XINFO", "GROUPS", stream)])
+    return bool(groups)

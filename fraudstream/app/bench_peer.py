@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fraudstream.adapters.postgres_account import rows_of
+from fraudstream.adapters.redis_account import has_groups
+from fraudstream.adapters.redis_client import RedisAddress, connected
+from fraudstream.adapters.redis_keys import RAW
 from fraudstream.app.demo import Progress
 from fraudstream.domain.errors import TransientError
 from fraudstream.local import LocalPostgres, LocalValkey
@@ -41,6 +44,7 @@ async def peer_throughput(script: Path, burst: int, inherited: Mapping[str, str]
         words = ["serve", "--redis", valkey.url, "--postgres", postgres.url, "--model", str(model)]
         servers = (valkey.url, postgres.url)
         with _workers(script, words, inherited):
+            await _grouped(valkey.url)
             await _through(script, files[0], servers, _WARM_UP, inherited=inherited, progress=progress)
             began = time.monotonic()
             await _through(script, files[1], servers, _WARM_UP + burst, inherited=inherited, progress=progress)
@@ -70,6 +74,21 @@ def _workers(script: Path, words: list[str], inherited: Mapping[str, str]) -> It
             process.terminate()
         for process in processes:
             process.wait()
+
+
+async def _grouped(redis_url: str) -> None:
+    """
+    Wait until the workers have made their group: it begins with what comes after it.
+
+    Raises:
+        TransientError: They did not.
+    """
+    bound = time.monotonic() + _STUCK_S
+    async with connected(RedisAddress(url=redis_url), connections=1) as client:
+        while not await has_groups(client, RAW):
+            if time.monotonic() > bound:
+                raise TransientError("the comparison did not start; run its script by hand to see why")
+            await asyncio.sleep(0.1)
 
 
 async def _through(
