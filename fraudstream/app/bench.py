@@ -15,6 +15,7 @@ from fraudstream.app.bench_peer import peer_throughput
 from fraudstream.app.demo import Progress
 from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.local_system import LocalSystem
+from fraudstream.domain.errors import TransientError
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.settings import Settings, locate
 
@@ -110,7 +111,11 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
     if plan.peer is None:
         return measured
     progress.step("the same job, written the ordinary way")
-    peer_tps = await peer_throughput(plan.peer, plan.burst, plan.inherited, progress)
+    try:
+        peer_tps = await peer_throughput(plan.peer, plan.burst, plan.inherited, progress)
+    except TransientError as exc:
+        progress.step(f"not compared: {exc}")  # ten minutes of our own figures are not thrown away for it
+        return measured
     return msgspec.structs.replace(measured, report=msgspec.structs.replace(measured.report, peer_throughput_tps=peer_tps))
 
 
