@@ -345,7 +345,7 @@ async def test_a_label_comes_to_its_row(database: str) -> None:
 
 
 async def test_a_connection_that_dies_while_it_is_looked_at_is_an_outage_and_stops_no_worker(database: str) -> None:
-    address = urlsplit(database)
+    address, over = urlsplit(database), asyncio.Event()
 
     async def cut_off(theirs: asyncio.StreamReader, to_them: asyncio.StreamWriter) -> None:
         ours, to_us = await asyncio.open_connection(address.hostname, address.port)
@@ -354,13 +354,16 @@ async def test_a_connection_that_dies_while_it_is_looked_at_is_an_outage_and_sto
             to_us.write(data)
         for writer in (to_us, to_them):
             writer.close()
+            await writer.wait_closed()
         await back
+        over.set()
 
     proxy = await asyncio.start_server(cut_off, "127.0.0.1", 0)
     port = proxy.sockets[0].getsockname()[1]
     store = PostgresDecisionStore(database.replace(f":{address.port}", f":{port}"))
     try:
         await store.open()
+        await over.wait()
     finally:
         await store.close()
         proxy.close()
