@@ -39,11 +39,11 @@ class ConsoleAlertChannel:
         return _NAME
 
     @property
-    def threads(self) -> bool:
+    def threads(self) -> None:
         """
         A line that was written stays as it is.
         """
-        return False
+        return None
 
     def recipient(self, message: Message) -> str:
         """
@@ -64,12 +64,6 @@ class ConsoleAlertChannel:
         """
         await self._send(message)
         return place
-
-    async def reply(self, words: str, message: Message, place: str) -> None:
-        """
-        Never called: see ``threads``.
-        """
-        raise NotImplementedError(f"{place}: a stream of text has no replies")
 
     async def _send(self, message: Message) -> None:
         async with self._turn:

@@ -15,7 +15,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from fraudstream.adapters.decision_files import SCHEMA
-from fraudstream.adapters.postgres_audit import connect
+from fraudstream.adapters.postgres_connection import connect
 from fraudstream.adapters.postgres_errors import part_from, translated
 from fraudstream.domain.decision import LabelValue
 from fraudstream.domain.errors import InvalidSource

@@ -82,11 +82,11 @@ class EmailAlertChannel:
         return _NAME
 
     @property
-    def threads(self) -> bool:
+    def threads(self) -> None:
         """
         A mail cannot be replied to by us.
         """
-        return False
+        return None
 
     def recipient(self, message: Message) -> str:
         """
@@ -109,12 +109,6 @@ class EmailAlertChannel:
         """
         await self._send(message)
         return place
-
-    async def reply(self, words: str, message: Message, place: str) -> None:
-        """
-        Never called: see ``threads``.
-        """
-        raise NotImplementedError(f"{place}: mails have no replies")
 
     async def _send(self, told: Message) -> None:
         codes = await self.send(email_message(told, sender=self._sender, recipients=self._recipients))

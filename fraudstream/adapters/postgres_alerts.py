@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
+from fraudstream.adapters.postgres_connection import connect
 from fraudstream.adapters.postgres_errors import part_from, translated
 from fraudstream.adapters.redis_alert_journal import JournalLine
 from fraudstream.domain.codec import moment

@@ -4,16 +4,14 @@ Who did what, in the database: the audit log, and the dead letters that somebody
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Self
+from typing import Any
 
-import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres import CONNECT_TIMEOUT_S, STATEMENT_TIMEOUT_S
-from fraudstream.adapters.postgres_errors import part_from, translated
+from fraudstream.adapters.postgres_connection import OneConnection
+from fraudstream.adapters.postgres_errors import translated
 from fraudstream.adapters.postgres_rows import COLUMNS, row_of
 from fraudstream.domain.decision import Decision
-from fraudstream.domain.errors import DecisionStoreUnavailable, InvalidSettings
 
 _AUDIT = "INSERT INTO audit_log (actor, action, outcome, origin, resource, detail) VALUES ($1, $2, $3, $4, $5, $6)"
 _LEDGER = "SELECT transaction_id, outcome, decided_at FROM transaction_ledger WHERE transaction_id = ANY($1::text[])"
@@ -60,31 +58,12 @@ class ClosedLetter(msgspec.Struct, frozen=True, kw_only=True):
     status: str
 
 
-class PostgresAudit:
+class PostgresAudit(OneConnection):
     """
     The audit log over one connection; also what is known of decided transactions.
 
     Every method raises ``DecisionStoreUnavailable`` when the database does not answer.
     """
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def connect(cls, url: str) -> Self:
-        """
-        Open the connection.
-
-        Raises:
-            InvalidSettings: The address is malformed.
-        """
-        return cls(await connect(url))
-
-    async def close(self) -> None:
-        """
-        Close the connection.
-        """
-        await part_from(self._connection)
 
     async def write(self, entry: AuditEntry, closed: ClosedLetter | None = None) -> None:
         """
@@ -117,22 +96,6 @@ class PostgresAudit:
         with translated():
             rows = await self._connection.fetch(_LEDGER, [one for one in transaction_ids if "\x00" not in one])
         return {row["transaction_id"]: (row["outcome"], row["decided_at"]) for row in rows}
-
-
-async def connect(url: str, *, statement_timeout_s: float | None = STATEMENT_TIMEOUT_S) -> asyncpg.Connection:
-    """
-    Open one connection for a person's question.
-
-    Raises:
-        InvalidSettings: The address is malformed.
-        DecisionStoreUnavailable: PostgreSQL did not let us in.
-    """
-    try:
-        return await asyncpg.connect(url, timeout=CONNECT_TIMEOUT_S, command_timeout=statement_timeout_s)
-    except (asyncpg.ClientConfigurationError, ValueError) as exc:
-        raise InvalidSettings(f"POSTGRES_URL cannot be used: {exc}") from exc
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as exc:
-        raise DecisionStoreUnavailable(f"PostgreSQL did not let us in: {exc}") from exc
 
 
 def _values(closed: ClosedLetter) -> list[Any]:

@@ -7,7 +7,7 @@ from datetime import datetime
 import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
+from fraudstream.adapters.postgres_connection import connect
 from fraudstream.adapters.postgres_errors import part_from, translated
 
 _ROWS = """

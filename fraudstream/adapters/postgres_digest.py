@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
+from fraudstream.adapters.postgres_connection import connect
 from fraudstream.adapters.postgres_errors import part_from, translated
 
 _T = TypeVar("_T")

@@ -5,11 +5,10 @@ The decisions on record in the order in which they came, and the labels in the o
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
-from fraudstream.adapters.postgres_errors import part_from, translated
+from fraudstream.adapters.postgres_connection import OneConnection
+from fraudstream.adapters.postgres_errors import translated
 from fraudstream.adapters.postgres_rows import COLUMNS, decision_of
 from fraudstream.domain.decision import Decision, LabelValue
 
@@ -31,31 +30,15 @@ class ToldLabel(msgspec.Struct, frozen=True):
     recorded_at: datetime
 
 
-class DecisionHistory:
+class DecisionHistory(OneConnection):
     """
     Reads of everything on record, over one connection; nothing is changed.
 
     Every method raises ``DecisionStoreUnavailable`` when the database does not answer.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def connect(cls, url: str) -> "DecisionHistory":
-        """
-        Open the connection; a long read has no time limit of ours.
-
-        Raises:
-            InvalidSettings: The address is malformed.
-        """
-        return cls(await connect(url, statement_timeout_s=None))
-
-    async def close(self) -> None:
-        """
-        Close the connection.
-        """
-        await part_from(self._connection)
+    #: A long read has no time limit of ours.
+    statement_timeout_s = None
 
     async def decisions(self) -> AsyncIterator[Decision]:
         """

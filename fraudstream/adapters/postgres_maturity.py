@@ -4,11 +4,10 @@ What became of decisions once their truth was known: how many flags were right, 
 
 from collections.abc import Mapping, Sequence
 
-import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
-from fraudstream.adapters.postgres_errors import part_from, translated
+from fraudstream.adapters.postgres_connection import OneConnection
+from fraudstream.adapters.postgres_errors import translated
 
 #: The ledger says when to look for a decision: without that every chunk of the last month would be searched for every label.
 _MATURED = """
@@ -55,29 +54,10 @@ class Matured(msgspec.Struct, frozen=True, kw_only=True):
     model_wrong: int
 
 
-class MaturedDecisions:
+class MaturedDecisions(OneConnection):
     """
     Reads over one connection; nothing is changed. Every method raises ``DecisionStoreUnavailable`` when there is no answer.
     """
-
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def connect(cls, url: str) -> "MaturedDecisions":
-        """
-        Open the connection.
-
-        Raises:
-            InvalidSettings: The address is malformed.
-        """
-        return cls(await connect(url))
-
-    async def close(self) -> None:
-        """
-        Close the connection.
-        """
-        await part_from(self._connection)
 
     async def matured(self, *, span_s: float, flagged_from: float) -> list[Matured]:
         """

@@ -6,11 +6,10 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-import asyncpg
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
-from fraudstream.adapters.postgres_errors import part_from, translated
+from fraudstream.adapters.postgres_connection import OneConnection
+from fraudstream.adapters.postgres_errors import translated
 from fraudstream.adapters.postgres_rows import COLUMNS, decision_of
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.decision import Decision, Outcome
@@ -55,31 +54,15 @@ class Criteria(msgspec.Struct, frozen=True, kw_only=True):
     degraded: bool = False
 
 
-class DecisionSearch:
+class DecisionSearch(OneConnection):
     """
     Reads of the decisions on record, over one connection; nothing is changed.
 
     Every method raises ``DecisionStoreUnavailable`` when the database does not answer.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def connect(cls, url: str) -> "DecisionSearch":
-        """
-        Open the connection; a long export has no time limit of ours.
-
-        Raises:
-            InvalidSettings: The address is malformed.
-        """
-        return cls(await connect(url, statement_timeout_s=None))
-
-    async def close(self) -> None:
-        """
-        Close the connection.
-        """
-        await part_from(self._connection)
+    #: A long read has no time limit of ours.
+    statement_timeout_s = None
 
     async def search(self, criteria: Criteria, *, limit: int | None) -> AsyncIterator[Decision]:
         """

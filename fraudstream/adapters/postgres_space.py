@@ -4,7 +4,7 @@ How much space the tables take, and for how long it lasts.
 
 import msgspec
 
-from fraudstream.adapters.postgres_audit import connect
+from fraudstream.adapters.postgres_connection import connect
 from fraudstream.adapters.postgres_errors import part_from, translated
 
 #: Rows are the planner's estimate: counting them would read the table.

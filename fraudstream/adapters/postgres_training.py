@@ -5,10 +5,8 @@ Recorded decisions with their labels, as training reads them: the lean columns o
 from collections.abc import AsyncIterator
 from datetime import datetime
 
-import asyncpg
-
-from fraudstream.adapters.postgres_audit import connect
-from fraudstream.adapters.postgres_errors import part_from, translated
+from fraudstream.adapters.postgres_connection import OneConnection
+from fraudstream.adapters.postgres_errors import translated
 from fraudstream.domain.decision import LabelValue, Outcome
 from fraudstream.training.recorded import RecordedDecision
 
@@ -28,31 +26,15 @@ ORDER BY d.occurred_at, d.transaction_id COLLATE "C"
 _SETS = "SELECT feature_set, count(*) AS decisions FROM decisions GROUP BY feature_set ORDER BY decisions DESC LIMIT 5"
 
 
-class RecordedDecisions:
+class RecordedDecisions(OneConnection):
     """
     Reads for training, over one connection; nothing is changed.
 
     Every method raises ``DecisionStoreUnavailable`` when the database does not answer.
     """
 
-    def __init__(self, connection: asyncpg.Connection) -> None:
-        self._connection = connection
-
-    @classmethod
-    async def connect(cls, url: str) -> "RecordedDecisions":
-        """
-        Open the connection; a long read has no time limit of ours.
-
-        Raises:
-            InvalidSettings: The address is malformed.
-        """
-        return cls(await connect(url, statement_timeout_s=None))
-
-    async def close(self) -> None:
-        """
-        Close the connection.
-        """
-        await part_from(self._connection)
+    #: A long read has no time limit of ours.
+    statement_timeout_s = None
 
     async def rows(self, feature_set: str, since: datetime, until: datetime) -> AsyncIterator[RecordedDecision]:
         """

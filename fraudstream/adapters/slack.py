@@ -4,7 +4,7 @@ Alerts to Slack with a bot token: one message per group, told anew in place (``c
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 from slack_sdk.errors import SlackApiError, SlackClientError
@@ -73,11 +73,11 @@ class SlackAlertChannel:
         return _NAME
 
     @property
-    def threads(self) -> bool:
+    def threads(self) -> Self:
         """
         Replies are put into the message's thread.
         """
-        return True
+        return self
 
     def recipient(self, message: Message) -> str:
         """

@@ -53,11 +53,11 @@ class WebhookAlertChannel:
         return _NAME
 
     @property
-    def threads(self) -> bool:
+    def threads(self) -> None:
         """
         What is told anew holds everything; there are no replies.
         """
-        return False
+        return None
 
     def recipient(self, message: Message) -> str:
         """
@@ -78,12 +78,6 @@ class WebhookAlertChannel:
         """
         await self._send(message)
         return place
-
-    async def reply(self, words: str, message: Message, place: str) -> None:
-        """
-        Never called: see ``threads``.
-        """
-        raise NotImplementedError(f"{place}: a webhook has no replies")
 
     async def _send(self, message: Message) -> None:
         body = message_body(message)

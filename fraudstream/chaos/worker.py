@@ -162,7 +162,7 @@ class _Noted:
     """
 
     name = "console"
-    threads = False
+    threads = None
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -187,12 +187,6 @@ class _Noted:
         """
         await self.post(message)
         return place
-
-    async def reply(self, words: str, message: Message, place: str) -> None:
-        """
-        Never called: there are no threads in a file.
-        """
-        raise NotImplementedError(f"{place}: {message.alert_id} got {words}")
 
     async def close(self) -> None:
         """

@@ -275,10 +275,11 @@ class AlertDesk:
 
     async def _replied(self, sent: Settled, message: Notice) -> Settled:
         words, mark = reply_words(message, sent.errand.shown)
-        if not words or not self._channel.threads:
+        threads = self._channel.threads
+        if not words or threads is None:
             return msgspec.structs.replace(sent, reply=mark)
         try:
-            await self._channel.reply(words, message, sent.place)
+            await threads.reply(words, message, sent.place)
         except AlertFailed as exc:
             self._charge(exc)
             retry_s = self._retry_s(sent.errand, exc)

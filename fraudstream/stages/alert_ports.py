@@ -219,6 +219,18 @@ class AlertBook(Protocol):
         ...
 
 
+class Threads(Protocol):
+    """
+    Where replies can be put under a message.
+    """
+
+    async def reply(self, words: str, message: Message, place: str) -> None:
+        """
+        Put words under a message. Raises as ``AlertChannel.post``.
+        """
+        ...
+
+
 class AlertChannel(Protocol):
     """
     One way to tell people.
@@ -232,9 +244,9 @@ class AlertChannel(Protocol):
         ...
 
     @property
-    def threads(self) -> bool:
+    def threads(self) -> Threads | None:
         """
-        Whether replies can be put under a message; where not, ``reply`` is never called.
+        Takes replies under a message; None where there is no such place.
         """
         ...
 
@@ -262,12 +274,6 @@ class AlertChannel(Protocol):
         Tell anew what a message of ours says, in place where the channel can, else as a message that follows the first.
 
         Calling it twice is harmless where it works in place. Returns and raises as ``post``.
-        """
-        ...
-
-    async def reply(self, words: str, message: Message, place: str) -> None:
-        """
-        Put words under a message. Raises as ``post``.
         """
         ...
 

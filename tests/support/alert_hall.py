@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Self
 
 from redis.asyncio import Redis
 
@@ -35,8 +35,6 @@ class RememberingChannel:
     Takes every message, unless a failure is planned; remembers what it took, and when.
     """
 
-    threads = True
-
     def __init__(self, name: str) -> None:
         self.name = name
         self.posts: list[Message] = []
@@ -47,6 +45,10 @@ class RememberingChannel:
         self.failures: deque[AlertFailed | Exception] = deque()
         self.always: AlertFailed | Exception | None = None
         self.accepts_before_failing = False
+
+    @property
+    def threads(self) -> Self:
+        return self
 
     def recipient(self, message: Message) -> str:
         return f"{self.name} for {message.severity.value}"
