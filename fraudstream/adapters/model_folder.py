@@ -39,6 +39,15 @@ class ModelRegistry(Protocol):
         """
         ...
 
+    def files(self, model: str) -> dict[str, bytes]:
+        """
+        Return every file of a model by name, unchecked. Blocks.
+
+        Raises:
+            IncompatibleModel: It is not there, or cannot be read.
+        """
+        ...
+
     def write(self, model: str, files: Mapping[str, bytes]) -> None:
         """
         Keep the files of a model, whole or not at all as far as others can see; again is harmless. Blocks.
@@ -79,6 +88,13 @@ class ModelFolder:
             return (folder / MODEL_FILE).read_bytes(), (folder / MANIFEST_FILE).read_bytes()
         except OSError as exc:
             raise IncompatibleModel(not_there(model, self.place, exc.strerror or type(exc).__name__)) from exc
+
+    def files(self, model: str) -> dict[str, bytes]:
+        """
+        Return what its folder holds.
+        """
+        self.read(model)
+        return {path.name: path.read_bytes() for path in (self._path / model).iterdir() if path.is_file()}
 
     def write(self, model: str, files: Mapping[str, bytes]) -> None:
         """

@@ -48,6 +48,17 @@ class ModelObjects:
         except OSError as exc:
             raise IncompatibleModel(not_there(model, self.place, str(exc))) from exc
 
+    def files(self, model: str) -> dict[str, bytes]:
+        """
+        Return what stands under its name.
+        """
+        try:
+            found = self._files.get_file_info(fs.FileSelector(f"{self._root}/{model}"))
+            names = [one.base_name for one in found if one.is_file]
+            return {name: self._bytes(model, name) for name in names}
+        except OSError as exc:
+            raise IncompatibleModel(not_there(model, self.place, str(exc))) from exc
+
     def write(self, model: str, files: Mapping[str, bytes]) -> None:
         """
         Write the model itself last: what ``models`` lists is whole.

@@ -15,6 +15,7 @@ from fraudstream.cli import rule_fleet as _rule_fleet  # noqa: F401 its commands
 from fraudstream.cli import rules_backtest as _rules_backtest  # noqa: F401 its commands join those of rules
 from fraudstream.cli import rules_shadow as _rules_shadow  # noqa: F401 its commands join those of rules
 from fraudstream.cli.alerts import alerts_app
+from fraudstream.cli.backup import backup, restore
 from fraudstream.cli.bench import bench_app
 from fraudstream.cli.chaos import chaos
 from fraudstream.cli.dashboards import dashboards_app
@@ -47,6 +48,8 @@ app.command()(train)
 app.command()(digest)
 app.command()(token)
 app.command()(chaos)
+app.command()(backup)
+app.command()(restore)
 for command in (status, lag, streams, pending, workers, doctor):
     app.command()(command)
 app.add_typer(bench_app, name="bench")

@@ -10,6 +10,7 @@ Every error, named by what becomes of the delivery that met it.
     │   ├── InvalidRule
     │   ├── IncompatibleModel
     │   ├── InvalidSource
+    │   ├── DamagedArchive
     │   └── UnsuitableServer
     ├── RuleSetRefused            the rules in force stay; a person looks again
     ├── ModelRefused              the models in use stay; a person looks again
@@ -92,6 +93,12 @@ class IncompatibleModel(ConfigurationError):
 class InvalidSource(ConfigurationError):
     """
     What should be produced cannot be read: the file, its columns or its mapping.
+    """
+
+
+class DamagedArchive(ConfigurationError):
+    """
+    A backup is cut short, changed since it was made, or of another version; the text names the member. Nothing was restored.
     """
 
 
