@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from fraudstream import __version__
 from fraudstream.adapters.archive import ArchiveWriter, Manifest, Sink
@@ -127,17 +126,18 @@ class _Backup:
         async with connected(address(self._settings), connections=2) as client:
             for part in (one for one in PARTS if one in self._plan.parts and one != "records"):
                 self._progress.step(f"reading the {part}")
-                about[part] = {**await self._part(client, part), **await _in_force(client, part)}
+                kept = _Kept(RedisRuleSets(client), RedisLists(client), RedisModels(client))
+                about[part] = {**await self._part(RedisPart(client, part), part), **await kept.in_force(part)}
         if "records" in self._plan.parts:
             self._progress.step("reading the records")
             about["records"] = await self._records()
         return about
 
-    async def _part(self, client: Redis, part: str) -> dict[str, Any]:
+    async def _part(self, kept: RedisPart, part: str) -> dict[str, Any]:
         keys = set[bytes]()
         changes = 0
         with self._writer.member(f"{part}.keys.gz", part) as sink:
-            async for piece in RedisPart(client, part).read():
+            async for piece in kept.read():
                 sink.write(written(piece))
                 keys.add(piece.key)
                 changes += bool(piece.entry)
@@ -187,16 +187,25 @@ class _Backup:
         return self._writer.member(f"records/{table.name}-{number:05d}.copy.gz", "records")
 
 
-async def _in_force(client: Redis, part: str) -> dict[str, Any]:
+class _Kept(msgspec.Struct, frozen=True):
     """
-    Return what people ask first of a part: what it has in force; empty is the file of the settings.
+    What tells the state of each part.
     """
-    if part == "rules":
-        return {"in_force": (await RedisRuleSets(client).pointer()).rule_set}
-    if part == "lists":
-        return {"in_force": versions_in_force(await RedisLists(client).pointers())}
-    pointer = await RedisModels(client).pointer()
-    return {"in_force": pointer.champion, "canary": pointer.canary, "shadows": list(pointer.shadows)}
+
+    rules: RedisRuleSets
+    lists: RedisLists
+    models: RedisModels
+
+    async def in_force(self, part: str) -> dict[str, Any]:
+        """
+        Return what people ask first of a part: what it has in force; empty is the file of the settings.
+        """
+        if part == "rules":
+            return {"in_force": (await self.rules.pointer()).rule_set}
+        if part == "lists":
+            return {"in_force": versions_in_force(await self.lists.pointers())}
+        pointer = await self.models.pointer()
+        return {"in_force": pointer.champion, "canary": pointer.canary, "shadows": list(pointer.shadows)}
 
 
 def _text(moment: datetime | None) -> str | None:

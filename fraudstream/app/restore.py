@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from redis.asyncio import Redis
 
 from fraudstream.adapters.archive import ArchiveReader
 from fraudstream.adapters.postgres_audit import AuditEntry, PostgresAudit
@@ -132,14 +131,14 @@ class _Restore:
             return await self._records()
         async with connected(address(self._settings), connections=2) as client:
             if part != "models":
-                return {"keys": await self._keys(client, part)}
+                return {"keys": await self._keys(RedisPart(client, part), part)}
             models = self._objects()  # before the pointer names them
-            return {"keys": await self._keys(client, part), "models": models}
+            return {"keys": await self._keys(RedisPart(client, part), part), "models": models}
 
-    async def _keys(self, client: Redis, part: str) -> int:
+    async def _keys(self, there: RedisPart, part: str) -> int:
         member = next(one for one in self._archive.manifest.of(part) if one.name.endswith(".keys.gz"))
         with self._archive.open(member) as file:
-            return await RedisPart(client, part).replace(pieces(file))
+            return await there.replace(pieces(file))
 
     def _objects(self) -> int:
         files: dict[str, dict[str, bytes]] = {}
