@@ -1,98 +1,73 @@
 """
-How long a batch waits for the interpreter while a thread builds rules, told apart from waiting for the machine.
+How long a batch waits while a worker builds rules between batches: the longest slice, by CPU.
 """
 
+import asyncio
 import gc
-import os
-import sys
-import threading
-import time
-from collections.abc import Callable
 
 import msgspec
-import numpy as np
 
 from fraudstream.app.rule_files import RuleBench
 from fraudstream.app.run import collect_seldom
-from fraudstream.domain.codec import parse_transaction
-from fraudstream.fleet.stalls import share_the_interpreter
-from fraudstream.producers.plan import demo_plan
-from fraudstream.producers.synthetic import generate
+from fraudstream.fleet.stalls import Changes, in_slices
+from fraudstream.rules.load import load_in_steps
 
-#: Payments of a batch, calls to the system that the loop makes for one, and rule sets that are built meanwhile.
-_BATCH, _CALLS, _BUILDS = 128, 24, 10
-#: Rules of the set that is built, beside those that ship.
-MORE_RULES = 200
-_END_MS = 1_767_225_600_000
+#: Rules of the sets that are built, beside those that ship: an ordinary large set, and nearly the largest there may be.
+MORE_RULES = (200, 1_900)
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
     """
-    CPU that the building thread had while a batch was judged, in milliseconds: what the batch waited for it at most.
+    What building one set takes: its CPU in all, in how many slices, and the longest of them, in milliseconds.
     """
 
     rules: int
-    batches: int
-    mean_ms: float
+    cpu_ms: float
+    slices: int
     longest_ms: float
 
 
-def measure_hold(bench: RuleBench, source: str) -> Held:
+def measure_hold(bench: RuleBench, source: str) -> list[Held]:
     """
-    Judge batches while a thread builds rule sets, with the settings of the interpreter that workers have.
+    Build rule sets as workers do, with the collector of cycles set as theirs.
     """
-    before = sys.getswitchinterval(), gc.get_threshold()
+    before = gc.get_threshold()
     collect_seldom()
-    share_the_interpreter()
     try:
-        return _measure(bench, source)
+        return [asyncio.run(_measure(bench, _larger(source, more))) for more in MORE_RULES]
     finally:
         gc.unfreeze()
-        gc.set_threshold(*before[1])
-        sys.setswitchinterval(before[0])
+        gc.set_threshold(*before)
 
 
-def _measure(bench: RuleBench, source: str) -> Held:
-    more = (
-        f"rule more_{n} block if :amount: > {n} and :card_count_1h: > {n} test miss {{ amount: 0 }}" for n in range(MORE_RULES)
-    )
-    large = "\n".join([source, *more])
-    rules = bench.load(source, name="judging")
-    plan = demo_plan(end_ms=_END_MS, transactions=_BATCH)
-    paid = [parse_transaction(one.body, now_ms=_END_MS, default_currency="USD") for one in generate(plan)]
-    matrix = np.random.default_rng(1).exponential(20, (len(paid), len(rules.features))).astype(np.float32)
+def _larger(source: str, more: int) -> str:
+    made = (f"rule more_{n} block if :amount: > {n} and :card_count_1h: > {n} test miss {{ amount: 0 }}" for n in range(more))
+    return "\n".join([source, *made])
 
-    def build() -> None:
-        for number in range(_BUILDS):
-            bench.load(f"{large}\nscore +1 if :amount: > {number}", name="built")
 
-    held = _beside(build, lambda: rules.evaluate(paid, matrix))
+class _Slices(Changes):
+    """
+    The CPU of each slice.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.each_s: list[float] = []
+
+    def note(self) -> None:
+        self.each_s.append(self.cpu_s - sum(self.each_s))
+
+
+async def _measure(bench: RuleBench, source: str) -> Held:
+    changes = _Slices()
+    steps = load_in_steps(source, features=bench.features.names, lists=bench.lists, rates=bench.rates)
+    building = asyncio.ensure_future(in_slices(steps, changes))
+    while not building.done():
+        await asyncio.sleep(0)
+        changes.note()
     return Held(
-        rules=len(rules.rules) + MORE_RULES,
-        batches=len(held),
-        mean_ms=round(sum(held) / len(held), 2),
-        longest_ms=round(max(held), 1),
+        rules=len((await building).rules),
+        cpu_ms=round(changes.cpu_s * 1e3, 1),
+        slices=len(changes.each_s),
+        longest_ms=round(max(changes.each_s) * 1e3, 1),
     )
-
-
-def _beside(build: Callable[[], None], judge: Callable[[], object]) -> list[float]:
-    """
-    Return, for each batch that was judged while a thread built, the CPU that the thread had meanwhile, in milliseconds.
-    """
-    reading, writing = os.pipe()
-    building = threading.Thread(target=build)
-    building.start()
-    held: list[float] = []
-    try:
-        while building.is_alive() or not held:
-            process, own = time.process_time(), time.thread_time()
-            judge()
-            for _ in range(_CALLS // 2):  # each lets the thread have the interpreter, as reading from Redis does
-                os.write(writing, b"x")
-                os.read(reading, 1)
-            held.append(1e3 * ((time.process_time() - process) - (time.thread_time() - own)))
-    finally:
-        building.join()
-        os.close(reading)
-        os.close(writing)
-    return held

@@ -37,6 +37,7 @@ from fraudstream.app.warm import warm_up
 from fraudstream.domain.tokens import Tokens
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
+from fraudstream.fleet.stalls import Changes
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
@@ -82,6 +83,7 @@ class Crew:
             grace_ms=max(250, settings.decision_deadline_ms),
         )
         self.workers: list[Worker] = []
+        self.changes = Changes()
         self.reports: list[GroupReport] = []
         self.complaints: list[tuple[GroupReport, RedisTroubles]] = []
         self.rule_watch: RuleWatch | None = None
@@ -210,6 +212,7 @@ class Crew:
             report,
             guarded=self._settings.rules_guard,
             worker=worker,
+            changes=self.changes,
         )
         return judge
 

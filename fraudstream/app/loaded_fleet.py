@@ -4,7 +4,8 @@ Deciding workers of our own, kept busy: what a change does to a fleet is seen on
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from itertools import islice
 from math import isfinite
@@ -21,7 +22,15 @@ from fraudstream.app.local_system import LocalSystem
 GROUPS = ("fraud-check,ml-scoring", "fraud-check,ml-scoring")
 #: Entries that wait at any time while the fleet is kept busy, and how many are sent at once.
 _BACKLOG, _AT_ONCE = 4_000, 500
-_BUCKET = re.compile(r'^fraudstream_event_loop_stall_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
+_BUCKET = re.compile(r'^fraudstream_(\w+)_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
+#: Names of the histograms: every look at a loop, those that met a takeover, what that can have caused of them; every look
+#: without waiting for a core, and the CPU of takeovers.
+EVERY_LOOK, IN_TAKEOVERS, BY_TAKEOVERS = "event_loop_stall", "takeover_stall", "takeover_held"
+OWN, TAKEOVER_CPU = "event_loop_own_stall", "takeover_cpu"
+
+
+#: How many looks were at most so many seconds late, by the bounds of the histogram.
+Looks = Counter[float]
 
 
 class Stalls(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,17 +107,30 @@ async def loaded_fleet(
             yield LoadedFleet(system, RedisBusy(client), bodies)
 
 
-def stalls_between(before: list[str], after: list[str]) -> Stalls:
+def looks_between(before: Iterable[str], after: Iterable[str], name: str = EVERY_LOOK) -> Looks:
     """
-    Return the stalls that were felt between two looks at the pages of the workers.
+    Return what was felt between two looks at the pages of the workers; counts of several stretches add up.
+
+    Args:
+        before: The pages as they were.
+        after: The pages as they are.
+        name: Which histogram of theirs.
     """
-    counts: dict[float, float] = {}
+    counts: Looks = Counter()
     for sign, pages in ((-1, before), (1, after)):
         for page in pages:
-            for bound, count in _BUCKET.findall(page):
-                counts[float(bound)] = counts.get(float(bound), 0.0) + sign * float(count)
+            for told, bound, count in _BUCKET.findall(page):
+                if told == name:
+                    counts[float(bound)] += sign * int(float(count))
+    return counts
+
+
+def stalls_in(counts: Looks) -> Stalls:
+    """
+    Return how long these looks were late.
+    """
     bounds = sorted(counts)
-    looks = counts[bounds[-1]] if bounds else 0.0
+    looks = counts[bounds[-1]] if bounds else 0
     longest = next((bound for bound in bounds if counts[bound] == looks), 0.0)
-    over = {f"{bound * 1000:.0f}_ms": int(looks - counts.get(bound, looks)) for bound in (0.02, 0.05, 0.1)}
-    return Stalls(looks=int(looks), longest_ms=round(longest * 1000, 1) if isfinite(longest) else None, over=over)
+    over = {f"{bound * 1000:.0f}_ms": looks - counts.get(bound, looks) for bound in (0.02, 0.05, 0.1)}
+    return Stalls(looks=looks, longest_ms=round(longest * 1000, 1) if isfinite(longest) else None, over=over)

@@ -2,7 +2,6 @@
 How a worker follows the rule set that is in force: looked for off the hot path, swapped in between two batches.
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 
@@ -13,9 +12,10 @@ from fraudstream.adapters.redis_rules import Applied, Pointer, RedisRuleSets
 from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused, TransientError
 from fraudstream.domain.transaction import Transaction
+from fraudstream.fleet.stalls import Changes, in_slices
 from fraudstream.rules.edit import in_shadow
 from fraudstream.rules.guard import Trip
-from fraudstream.rules.load import load_rules
+from fraudstream.rules.load import load_in_steps
 from fraudstream.rules.ruleset import RuleSet, count_errors
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.telemetry.report import GroupReport
@@ -43,6 +43,7 @@ class RuleWatch:
         report: Told of everything that is taken over or refused.
         guarded: Whether rules above their guard are put in shadow, on the whole fleet and by a set of their own.
         worker: Name under which the fleet is told what this worker judges by; empty tells nobody.
+        changes: Told whenever something is being taken over.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class RuleWatch:
         *,
         guarded: bool = False,
         worker: str = "",
+        changes: Changes | None = None,
     ) -> None:
         self._sets = sets
         self._judge = judge
@@ -63,6 +65,7 @@ class RuleWatch:
         self._report = report
         self._guarded = guarded
         self._worker = worker
+        self._changes = changes or Changes()
         self._applied = ""
         self._failed = ("", 0.0)
         self._lists_rest_until = 0.0
@@ -129,7 +132,8 @@ class RuleWatch:
         try:
             names = await self._lists.look()
             if names:
-                await self._judge_by_lists()
+                with self._changes.under_way():
+                    await self._judge_by_lists()
         except TransientError:
             raise
         except Exception as exc:  # noqa: BLE001 - whatever is wrong with a new list, the old one goes on working
@@ -152,8 +156,9 @@ class RuleWatch:
                 return 0
             if wanted == self._applied:
                 wanted = await self._trip(pointer, trips)
-            await self._lists.read_files()
-            await self._apply(wanted)
+            with self._changes.under_way():
+                await self._lists.read_files()
+                await self._apply(wanted)
         except TransientError:
             raise
         except RuleSetRefused:
@@ -179,7 +184,7 @@ class RuleWatch:
         text = self._judge.rule_set.source
         for trip in trips:
             text = in_shadow(text, trip.rule_id)
-        rule_set = await asyncio.to_thread(self._build, text, "rules with what tripped in shadow")
+        rule_set = await self._build(text, "rules with what tripped in shadow")
         reason = "; ".join(trip.text for trip in trips)
         await self._sets.push(rule_set.id, rule_set.source, author=_GUARD, reason=reason, name=_GUARD)
         await self._sets.activate(seen, rule_set.id, kind="trip", actor=_GUARD, reason=reason)
@@ -189,11 +194,14 @@ class RuleWatch:
     async def _apply(self, wanted: str) -> None:
         if wanted:
             body = await self._sets.body(wanted)
-            rule_set = await asyncio.to_thread(self._ready, body.text, wanted)
+            before_s = self._changes.cpu_s
+            rule_set = await self._ready(body.text, wanted)
+            self._report.rules_built(self._changes.cpu_s - before_s)
         else:
             rule_set = self._from_file.judging_by(self._lists.contents, self._lists.rates)
         expected = {name: one.rate for name, one in (await self._sets.expected()).items()} if self._guarded else {}
-        self._judge.use(rule_set, expected)
+        with self._changes.at_work():
+            self._judge.use(rule_set, expected)
         self._applied = wanted
         self._problems.pop("rules", None)
         self._report.rules_applied(rule_set.id, [(rule.rule_id, rule.action.value) for rule in rule_set.rules])
@@ -204,20 +212,23 @@ class RuleWatch:
         """
         rule_set = self._judge.rule_set.judging_by(self._lists.contents, self._lists.rates)
         if self._judge.last_batch is not None:
-            await asyncio.to_thread(_smoke, rule_set, *self._judge.last_batch)
+            with self._changes.at_work():
+                _smoke(rule_set, *self._judge.last_batch)
         self._judge.use(rule_set)
         self._report.lists_applied(rule_set.lists, self._lists.contents)
 
-    def _build(self, text: str, name: str) -> RuleSet:
+    async def _build(self, text: str, name: str) -> RuleSet:
         lists = self._lists
-        return load_rules(text, features=self._from_file.features, lists=lists.contents, rates=lists.rates, name=name)
+        steps = load_in_steps(text, features=self._from_file.features, lists=lists.contents, rates=lists.rates, name=name)
+        return await in_slices(steps, self._changes)
 
-    def _ready(self, text: str, wanted: str) -> RuleSet:
-        rule_set = self._build(text, f"rule set {wanted[:12]}")
+    async def _ready(self, text: str, wanted: str) -> RuleSet:
+        rule_set = await self._build(text, f"rule set {wanted[:12]}")
         if rule_set.id != wanted:
             raise InvalidRule(f"rule set {wanted[:12]} reads as {rule_set.id[:12]} here")
         if self._judge.last_batch is not None:
-            _smoke(rule_set, *self._judge.last_batch)
+            with self._changes.at_work():
+                _smoke(rule_set, *self._judge.last_batch)
         return rule_set
 
 

@@ -10,10 +10,11 @@ from contextlib import AsyncExitStack
 import structlog
 
 from fraudstream.app.crew import Crew
+from fraudstream.app.loop_time import LoopTime
 from fraudstream.app.model_watch import TELL_EVERY_S
 from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
-from fraudstream.fleet.stalls import feel_stalls, share_the_interpreter
+from fraudstream.fleet.stalls import Stall, feel_stalls, share_the_interpreter
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
 from fraudstream.telemetry.logging import count_lines
@@ -58,12 +59,12 @@ def collect_seldom() -> None:
     A batch makes tens of thousands of objects that hold no cycle; by default it is interrupted every few hundred, and
     everything that was loaded at start-up is walked again and again. Measured: a tenth of a deciding worker's CPU.
 
-    Nor too seldom: a look holds the loop up. While a thread builds rules, looks at 50,000 objects took up to 40 ms; at
-    10,000 they take 5, and the larger ones behind every tenth of them about 12, for the same CPU per payment.
+    Nor too seldom: a look holds the loop up. Looks at 50,000 objects took up to 40 ms; at 10,000 they take 5, and the larger
+    ones behind every third of them no more than those: behind every tenth they took 10 to 37 ms while rules were built.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 10, 50)
+    gc.set_threshold(10_000, 3, 150)
 
 
 def _told_if_failed(chore: asyncio.Task[None]) -> None:
@@ -72,6 +73,14 @@ def _told_if_failed(chore: asyncio.Task[None]) -> None:
     """
     if not chore.cancelled() and (failure := chore.exception()) is not None:
         structlog.get_logger().error("chore_failed", error=repr(failure))
+
+
+async def _feel_stalls(ended: asyncio.Event, crew: Crew, metrics: Metrics) -> None:
+    def told(stall: Stall) -> None:
+        metrics.stalled(stall.late_s, stall.own_s, stall.change_s if stall.changing else None)
+
+    with LoopTime() as spent:
+        await feel_stalls(ended, told, spent=spent, changes=crew.changes)
 
 
 async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: Metrics) -> None:
@@ -91,7 +100,7 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
         chores.append(sweep_until(ended, crew.drift_watch.tell, every_s=TELL_EVERY_S, report=crew.reports[0]))
     if crew.alerting is not None:
         chores.extend(crew.alerting.chores(ended))
-    chores.append(feel_stalls(ended, metrics.event_loop_stall_seconds.observe))
+    chores.append(_feel_stalls(ended, crew, metrics))
     beside = [asyncio.create_task(chore) for chore in chores]
     for chore in beside:
         chore.add_done_callback(_told_if_failed)

@@ -9,6 +9,7 @@ from fraudstream.rules.lexer import Token, tokenise
 from fraudstream.rules.load import canonical
 from fraudstream.rules.problems import Problems, did_you_mean
 from fraudstream.rules.statements import parse_rules
+from fraudstream.rules.steps import at_once
 from fraudstream.rules.syntax import RuleStatement
 
 
@@ -84,7 +85,7 @@ def asleep_until(source: str, rule_id: str, until_ms: int) -> str:
 def _find(text: str, rule_id: str) -> tuple[RuleStatement, list[Token]]:
     problems = Problems(text, "<rules>")
     tokens = tokenise(text, problems)
-    statements = {statement.rule_id: statement for statement in parse_rules(tokens, text, problems)}
+    statements = {statement.rule_id: statement for statement in at_once(parse_rules(tokens, text, problems))}
     problems.raise_if_any()
     if rule_id not in statements:
         hint = did_you_mean(rule_id, statements)

@@ -17,6 +17,7 @@ from fraudstream.rules.random_rules import FEATURES, LISTS, TEXTS, random_rules
 from fraudstream.rules.rates import read_rates
 from fraudstream.rules.row import Row
 from fraudstream.rules.ruleset import RuleSet
+from fraudstream.rules.steps import at_once
 from fraudstream.rules.table import table_of
 from fraudstream.rules.vector import build
 
@@ -107,7 +108,7 @@ def _by_columns(
     """
     Return the answers over a batch on its way, and over the same rows as a backtest reads them.
     """
-    conditions, slots = build((rule.condition, True) for rule in rules.rules)
+    conditions, slots = at_once(build((rule.condition, True) for rule in rules.rules))
     ways = {"batch": Batch(transactions, matrix, slots), "table": table_of(transactions, matrix).slice(0, len(matrix), slots)}
     found = {}
     for name, batch in ways.items():

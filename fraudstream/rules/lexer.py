@@ -7,11 +7,14 @@ from enum import StrEnum
 import msgspec
 
 from fraudstream.rules.problems import Problem, Problems
+from fraudstream.rules.steps import Steps, at_once
 
 #: Longest string literal, in bytes of UTF-8.
 MAX_STRING_BYTES = 256
 #: Longest number literal, in characters; the largest amount has thirteen digits.
 MAX_NUMBER_CHARACTERS = 32
+#: Tokens of one step.
+_TOKENS_AT_ONCE = 32
 
 _DIGITS = frozenset("0123456789")
 _NAME_START = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
@@ -37,7 +40,7 @@ class TokenKind(StrEnum):
     END = "end of file"
 
 
-class Token(msgspec.Struct, frozen=True):
+class Token(msgspec.Struct, frozen=True, gc=False):
     """
     One word of the source. ``text`` is its value (a string without quotes, an attribute without colons); ``at`` and ``end``
     are its place in the source; ``unit`` is what stands right behind a number, as in ``5m``.
@@ -68,6 +71,13 @@ def tokenise(text: str, problems: Problems) -> list[Token]:
 
     A character that starts no token is noted in ``problems`` and skipped.
     """
+    return at_once(tokens_of(text, problems))
+
+
+def tokens_of(text: str, problems: Problems) -> Steps[list[Token]]:
+    """
+    Do the same in steps.
+    """
     return _Lexer(text, problems).run()
 
 
@@ -77,7 +87,7 @@ class _Lexer:
         self._problems = problems
         self._at = 0
 
-    def run(self) -> list[Token]:
+    def run(self) -> Steps[list[Token]]:
         tokens: list[Token] = []
         while self._at < len(self._text):
             character = self._text[self._at]
@@ -91,6 +101,8 @@ class _Lexer:
                 if token is not None:
                     tokens.append(token)
                     self._at = token.end
+                    if len(tokens) % _TOKENS_AT_ONCE == 0:
+                        yield
         tokens.append(Token(TokenKind.END, "", len(self._text), len(self._text)))
         return tokens
 

@@ -12,7 +12,7 @@ from fraudstream.domain.errors import InvalidRule
 from fraudstream.rules.checker import Checker
 from fraudstream.rules.embedded import run_tests
 from fraudstream.rules.explain import build_explain
-from fraudstream.rules.lexer import Token, tokenise
+from fraudstream.rules.lexer import Token, tokens_of
 from fraudstream.rules.lists import ListContents, read_list, versions
 from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
 from fraudstream.rules.rates import Rates
@@ -20,6 +20,7 @@ from fraudstream.rules.row import build_row
 from fraudstream.rules.rule import PRECEDENCE, Rule
 from fraudstream.rules.ruleset import ReadyRule, RuleSet, lists_read, versions_read
 from fraudstream.rules.statements import parse_rules
+from fraudstream.rules.steps import Steps, at_once
 from fraudstream.rules.syntax import OnMissing, RuleStatement
 from fraudstream.rules.vector import build
 from fraudstream.rules.vocabulary import TEXT_FIELDS, Attribute, attributes
@@ -60,21 +61,44 @@ def load_rules(
     Raises:
         InvalidRule: Anything at all is wrong, a failing test included; the text shows every problem with line, caret and hint.
     """
+    return at_once(load_in_steps(source, features=features, lists=lists, rates=rates, name=name, tested=tested))
+
+
+def load_in_steps(
+    source: str,
+    *,
+    features: Sequence[str],
+    lists: Lists = NO_LISTS,
+    rates: Rates | None = None,
+    name: str = "<rules>",
+    tested: bool = True,
+) -> Steps[RuleSet]:
+    """
+    Do the same in steps: a worker builds between its batches.
+
+    Raises:
+        InvalidRule: As ``load_rules``, from any step.
+    """
     text = canonical(source)
     problems = Problems(text, name)
     versions(lists)
-    tokens = tokenise(text, problems)
+    tokens = yield from tokens_of(text, problems)
     known = attributes(features)
-    statements = parse_rules(tokens, text, problems)
+    statements = yield from parse_rules(tokens, text, problems)
     _refuse_doubles(statements, problems)
     checker = Checker(known, lists)
-    rules = [rule for statement in statements if (rule := _rule(statement, checker, text, problems)) is not None]
+    rules = list[Rule]()
+    for statement in statements:
+        if (rule := _rule(statement, checker, text, problems)) is not None:
+            rules.append(rule)
+        yield
     for rule in rules if tested else ():
         run_tests(rule, known, lists, problems)
+        yield
     problems.raise_if_any()
     rules.sort(key=lambda rule: (PRECEDENCE[rule.action], rule.priority, rule.rule_id))
     contents = lists_read(rules, lists)
-    ready, slots = _ready(rules, contents, rates, text, tokens, known)
+    ready, slots = yield from _ready(rules, contents, rates, text, tokens, known)
     return RuleSet(
         id=sha256(text.encode(errors="surrogatepass")).hexdigest(),
         source=text,
@@ -173,12 +197,13 @@ def _ready(  # noqa: PLR0917 - everything that a rule is built from
     text: str,
     tokens: Sequence[Token],
     known: Mapping[str, Attribute],
-) -> tuple[tuple[ReadyRule, ...], int]:
-    conditions, slots = build((rule.condition, rule.on_missing is not OnMissing.SKIP) for rule in rules)
+) -> Steps[tuple[tuple[ReadyRule, ...], int]]:
+    conditions, slots = yield from build((rule.condition, rule.on_missing is not OnMissing.SKIP) for rule in rules)
     starts = [token.at for token in tokens]
     ready = []
     for rule, condition in zip(rules, conditions, strict=True):
         own = tokens[bisect_left(starts, rule.written.at) : bisect_left(starts, rule.written.end)]
         explain = build_explain(text, own, rule.written, known)
         ready.append(ReadyRule(rule, condition, build_row(rule.condition, lists, rates), explain))
+        yield
     return tuple(ready), slots

@@ -8,7 +8,7 @@ Both evaluators read this form and nothing else.
 import msgspec
 
 
-class _Plan(msgspec.Struct, frozen=True, tag=True):
+class _Plan(msgspec.Struct, frozen=True, tag=True, gc=False):
     pass
 
 

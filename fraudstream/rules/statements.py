@@ -14,6 +14,7 @@ from fraudstream.rules.instants import instant_ms
 from fraudstream.rules.lexer import Token, TokenKind
 from fraudstream.rules.parser import WORDS, parse_expression, parse_number
 from fraudstream.rules.problems import Problem, Problems, Refused
+from fraudstream.rules.steps import Steps
 from fraudstream.rules.syntax import (
     Expression,
     OnMissing,
@@ -41,13 +42,15 @@ _ACTIONS = {
 _HEADS = ("rule", "shadow", "score")
 
 
-def parse_rules(tokens: list[Token], text: str, problems: Problems) -> list[RuleStatement]:
+def parse_rules(tokens: list[Token], text: str, problems: Problems) -> Steps[list[RuleStatement]]:
     """
-    Read every rule of a source; one that cannot be read is noted in ``problems`` and left out, and reading goes on behind it.
+    Read every rule of a source, a step each; one that cannot be read is noted in ``problems`` and left out, and reading goes on
+    behind it.
     """
     cursor = Cursor(tokens)
     statements: list[RuleStatement] = []
     while (begin := cursor.token).kind is not TokenKind.END:
+        yield
         try:
             statement = _StatementParser(cursor, text).statement()
             if statement.end - statement.at > MAX_RULE_CHARACTERS:

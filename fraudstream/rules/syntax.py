@@ -11,7 +11,7 @@ import msgspec
 from fraudstream.domain.evidence import Action
 
 
-class Node(msgspec.Struct, frozen=True, kw_only=True, tag_field="node"):
+class Node(msgspec.Struct, frozen=True, kw_only=True, tag_field="node", gc=False):
     """
     Anything written; ``at`` and ``end`` are its first character and the one behind its last.
     """

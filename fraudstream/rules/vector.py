@@ -45,6 +45,7 @@ from fraudstream.rules.plan import (
     Truth,
     cost,
 )
+from fraudstream.rules.steps import Steps
 from fraudstream.rules.texts import Texts
 from fraudstream.rules.vector_numbers import CALCULATIONS, CALLS
 
@@ -64,7 +65,7 @@ class Condition:
         self.unknown: Masks | None = None if falsity is None else lambda batch: ~(truth(batch) | falsity(batch))
 
 
-def build(conditions: Iterable[tuple[Truth, bool]]) -> tuple[list[Condition], int]:
+def build(conditions: Iterable[tuple[Truth, bool]]) -> Steps[tuple[list[Condition], int]]:
     """
     Return the conditions ready to run over one batch, and how many memo slots a batch needs.
 
@@ -77,8 +78,12 @@ def build(conditions: Iterable[tuple[Truth, bool]]) -> tuple[list[Condition], in
     trial = _Builder(Counter())
     for condition, doubtful in wanted:
         trial.condition(condition, doubtful=doubtful)
-    builder = _Builder(trial.asked)
-    return [builder.condition(condition, doubtful=doubtful) for condition, doubtful in wanted], builder.slots
+        yield
+    builder, built = _Builder(trial.asked), list[Condition]()
+    for condition, doubtful in wanted:
+        built.append(builder.condition(condition, doubtful=doubtful))
+        yield
+    return built, builder.slots
 
 
 class _Builder:

@@ -235,6 +235,7 @@ class VerdictRoad:
         rows = self._own_vectors(cases, prepared, touched)
         rows += [self._from_other(cases[i], i, other) for i, other in touched.others.items() if other.vector]
         rows.sort(key=lambda row: row.index)
+        await asyncio.sleep(0)  # what else is ready may go on: a batch is computed in pieces of a few milliseconds
         return await self._complete(await self._judged(rows))
 
     def _own_vectors(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> list[Row]:
@@ -305,6 +306,7 @@ class VerdictRoad:
         """
         lost: list[Row] = []
         while rows:
+            await asyncio.sleep(0)
             completions = [self._completion(row) for row in rows]
             started = time.perf_counter()
             crash.here("judged")

@@ -123,6 +123,21 @@ class Metrics:
         telling = latency_s >= _EXEMPLAR_FROM_S and len(name) <= _EXEMPLAR_CHARACTERS
         self._latencies[stream].observe(latency_s, {"transaction_id": name} if telling else None)
 
+    def stalled(self, late_s: float, own_s: float, change_s: float | None) -> None:
+        """
+        Note one look at the loop of the worker.
+
+        Args:
+            late_s: How much later than asked it woke up.
+            own_s: The same without its waiting for a core.
+            change_s: The most of it that a takeover of rules can have caused; None when there was none.
+        """
+        self.event_loop_stall_seconds.observe(late_s)
+        self.event_loop_own_stall_seconds.observe(own_s)
+        if change_s is not None:
+            self.takeover_stall_seconds.observe(late_s)
+            self.takeover_held_seconds.observe(change_s)
+
     def ticked(self) -> None:
         """
         Note that the loop is alive.
@@ -382,6 +397,34 @@ class Metrics:
         self.event_loop_stall_seconds = new.histogram(
             "event_loop_stall_seconds",
             "How much later than asked the loop of the worker woke up; what holds it up holds up every payment in hand.",
+            (),
+            (),
+            STALL_BUCKETS_S,
+        )
+        self.event_loop_own_stall_seconds = new.histogram(
+            "event_loop_own_stall_seconds",
+            "The same without what the loop waited for a core that others had: what it holds up itself.",
+            (),
+            (),
+            STALL_BUCKETS_S,
+        )
+        self.takeover_stall_seconds = new.histogram(
+            "takeover_stall_seconds",
+            "How much later than asked the loop woke up while rules were being taken over, whatever the reason.",
+            (),
+            (),
+            STALL_BUCKETS_S,
+        )
+        self.takeover_held_seconds = new.histogram(
+            "takeover_held_seconds",
+            "The most of each such stall that the takeover can have caused; worry above 0.05.",
+            (),
+            (),
+            STALL_BUCKETS_S,
+        )
+        self.takeover_cpu_seconds = new.histogram(
+            "takeover_cpu_seconds",
+            "CPU that building and trying a rule set took, in slices between the batches.",
             (),
             (),
             STALL_BUCKETS_S,

@@ -186,6 +186,12 @@ class GroupReport:
         self._metrics.ruleset_applies_total.inc()
         self._log.info("rule_set_applied", rule_set=version, rules=len(rules))
 
+    def rules_built(self, cpu_s: float) -> None:
+        """
+        A rule set was built and tried between the batches, with so much CPU.
+        """
+        self._metrics.takeover_cpu_seconds.observe(cpu_s)
+
     def rules_behind(self, seconds: float) -> None:
         """
         This worker has judged by other rules or lists than are in force for so long.
