@@ -33,13 +33,21 @@ class StateCarrier:
         self._features = features
         found = StateKeys(features, keys)
         self._prefixes = {**found.log_prefixes, **found.ring_prefixes}
+        self._former_logs = f"{keys.prefix('log')}{features.former_log_layout}:"
         self._label = keys.prefix("label")
 
-    async def entities(self, kind: str) -> AsyncIterator[dict[str, bytes]]:
+    def _former_prefix(self, kind: str) -> str:
+        return f"{self._former_logs}{kind}:"
+
+    async def entities(self, kind: str, *, former: bool = False) -> AsyncIterator[dict[str, bytes]]:
         """
         Yield all states of a kind, some at a time, by the id of their entity; one that moves meanwhile may come twice.
+
+        Args:
+            kind: The kind of entity.
+            former: Yield the logs from before each kind had records of its own.
         """
-        prefix, cursor = self._prefixes[kind].encode(), b"0"
+        prefix, cursor = (self._former_prefix(kind) if former else self._prefixes[kind]).encode(), b"0"
         while True:
             with translated("states"):
                 cursor, keys = await self._client.execute_command(

@@ -18,8 +18,8 @@ from fraudstream.features.states import Standing, States
 
 #: Most labels of one script call: each may read several whole logs, and longer scripts keep everybody else waiting.
 _CALL_LABELS = 64
-#: Hash of the transaction, when it was labelled and when it happened (ms), the flag bits.
-_ITEM = struct.Struct("<Qddd")
+#: When a transaction was labelled and when it happened (ms), and the flag bits; its identity stands behind.
+_ITEM = struct.Struct("<ddd")
 _BITS = {LabelValue.FRAUD: FRAUD_FLAG, LabelValue.LEGITIMATE: LEGITIMATE_FLAG}
 
 
@@ -29,7 +29,7 @@ class StateKeys:
     """
 
     def __init__(self, features: FeatureSet, keys: Keys) -> None:
-        self.log_prefixes = {kind: f"{keys.prefix('log')}{features.log_layout}:{kind}:" for kind in features.logs}
+        self.log_prefixes = {kind: f"{keys.prefix('log')}{layout.id}:{kind}:" for kind, layout in features.layouts.items()}
         self.ring_prefixes = {kind: f"{keys.prefix('ring')}{features.ring_layout}:{kind}:" for kind in features.rings}
 
     def columns(self, prefixes: Mapping[str, str], records: Records) -> list[list[str | None]]:
@@ -54,7 +54,8 @@ class RedisEntityStates:
         self._state_keys = StateKeys(features, keys)
         self._label = keys.prefix("label")
         self._head: list[Argument] = [
-            features.state_ttl_s, len(features.logs), len(features.rings), features.record_size, features.flag_offset,
+            features.state_ttl_s, len(features.logs), len(features.rings),
+            *(layout.size for layout in features.layouts.values()),
             *(number for resolution in features.ring_resolutions for number in resolution), "|",
         ]  # fmt: skip
 
@@ -90,7 +91,7 @@ class RedisEntityStates:
             told = self._label + transaction.transaction_id
             keys += [told, *(column[row] or told for column in columns)]
             labelled_ms, event_ms = label.labelled_at.timestamp() * 1000.0, int(rows.occurred_s[row]) * 1000.0
-            args += (label.label_id, _ITEM.pack(int(rows.hashes[row]), labelled_ms, event_ms, float(_BITS[label.label])))
+            args += (label.label_id, _ITEM.pack(labelled_ms, event_ms, float(_BITS[label.label])) + rows.identity(row))
         return Call(LABELS_TOLD, keys, args)
 
     async def read(self, rows: Records) -> States:

@@ -120,10 +120,10 @@ class RedisEntityStore:
         self._day = 0
         self._refreshed: set[str] = set()
         self._behind = False
-        size, cap = features.record_size, features.log_cap_records
         self._head: list[Argument] = [
-            group, GROUP_BYTE[group], options.horizon_s * 1000, features.state_ttl_s, cap * size, max(1, cap // 4) * size,
-            len(features.logs), len(features.rings), size,
+            group, GROUP_BYTE[group], options.horizon_s * 1000, features.state_ttl_s,
+            features.log_cap_records, max(1, features.log_cap_records // 4), len(features.logs), len(features.rings),
+            *(layout.size for layout in features.layouts.values()),
         ]  # fmt: skip
         for resolution_ms, offset, slots in features.ring_resolutions if features.rings else ():
             self._head += [resolution_ms, offset, slots]
@@ -180,6 +180,7 @@ class RedisEntityStore:
         rings: Sequence[Sequence[str | None]],
     ) -> list[Call]:
         seconds, amounts = records.occurred_s.tolist(), records.amounts.tolist()
+        packed = [records.packed[kind] for kind in self._features.logs]
         calls = []
         for chunk in _chunks(len(entry_ids)):
             keys: list[Argument] = [self._stream]
@@ -191,7 +192,7 @@ class RedisEntityStore:
                 keys += [key or txn for key in own]
                 keys += [column[i] or txn for column in rings]
                 item = _ITEM.pack(seconds[i] * 1000.0, amounts[i])
-                args += (entry_ids[i], item + self._refresh(own) + records.packed[i])
+                args += (entry_ids[i], item + self._refresh(own) + b"".join(column[i] for column in packed))
             calls.append(Call(TOUCH, keys, args))
         return calls
 
@@ -269,7 +270,7 @@ class RedisVerdictLedger:
         marked: list[Argument] = []
         args: list[Argument] = [
             *self._head, completions[0].entry_id, completions[-1].entry_id, _PENDING_SCAN,
-            len(completions), len(self._features.logs), self._features.record_size, self._features.flag_offset,
+            len(completions), len(self._features.logs), *(layout.size for layout in self._features.layouts.values()),
         ]  # fmt: skip
         for i, completion in enumerate(completions):
             txn = self._txn + completion.transaction_id
@@ -314,7 +315,7 @@ class RedisVerdictLedger:
         return {
             i: (
                 [column[row] for column in columns],
-                struct.pack("<Q", int(rows.hashes[row])) + _OUTCOME_FLAGS[decision.outcome],
+                rows.identity(row) + _OUTCOME_FLAGS[decision.outcome],
             )
             for row, (i, decision) in enumerate(flagged)
         }

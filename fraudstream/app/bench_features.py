@@ -55,7 +55,7 @@ class FeaturesCost(msgspec.Struct, frozen=True, kw_only=True):
     redis_us: dict[str, float]
     bytes_per_card: float
     events_per_card: float
-    record_bytes: int
+    record_bytes: dict[str, int]
     server: str
 
 
@@ -139,7 +139,8 @@ class _Bench:
     async def measure(self, count: int, size: int) -> FeaturesCost:
         batches = list(self._batches(count, size))
         cards = list(dict.fromkeys(str(one.card_id) for batch in batches for one in batch))[:_SAMPLED_CARDS]
-        used, length = await self._meter.key_bytes([f"log:{self._features.log_layout}:card:{card}" for card in cards])
+        layout = self._features.layouts["card"]
+        used, length = await self._meter.key_bytes([f"log:{layout.id}:card:{card}" for card in cards])
         await self._meter.begin()
         client_s = kernel_s = 0.0
         for batch in batches:
@@ -157,8 +158,8 @@ class _Bench:
             redis_us_per_transaction=_micros(spent.cpu_s, count),
             redis_us={name: _micros(seconds, count) for name, seconds in spent.commands_s.items()},
             bytes_per_card=round(used, 1),
-            events_per_card=round(length / self._features.record_size, 1),
-            record_bytes=self._features.record_size,
+            events_per_card=round(length / layout.size, 1),
+            record_bytes={kind: one.size for kind, one in self._features.layouts.items()},
             server=spent.server,
         )
 

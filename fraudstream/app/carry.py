@@ -19,7 +19,7 @@ from fraudstream.app.loading import load_rulebook, read_features
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.errors import InvalidFeatures, InvalidSettings
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.carry import joined_log, joined_ring, relaid_log, relaid_ring
+from fraudstream.features.carry import joined_log, joined_ring, relaid_former_log, relaid_log, relaid_ring
 from fraudstream.features.definitions import FRAUD_FLAG, LEGITIMATE_FLAG, Entity, FeatureSet
 from fraudstream.features.kernel import records
 from fraudstream.features.memory import MemoryEntityStore
@@ -27,6 +27,8 @@ from fraudstream.settings import Settings
 
 _BATCH = 512
 _OUTCOMES = {Outcome.APPROVE: 0, Outcome.CHALLENGE: 1, Outcome.REVIEW: 2, Outcome.BLOCK: 3}
+#: Lays a state out anew.
+Relay = Callable[[bytes], bytes]
 #: What the script ``labels`` keeps of the last label of a transaction, before the label's own id: when (ms), and the flag.
 _TOLD = struct.Struct("<dd")
 
@@ -66,22 +68,28 @@ async def migrate_states(settings: Settings, old_file: Path, progress: Progress)
     async with connected(address(settings)) as client:
         before, after = StateCarrier(client, old, Keys()), StateCarrier(client, new, Keys())
         for kind, entity in _same_kinds(old, new).items():
-            if (old.log_layout == new.log_layout) if entity.log else (old.ring_layout == new.ring_layout):
-                continue  # the same keys: nothing has to move
-            relay, join = _laid_out(old, new, log=entity.log)
+            join: Join = partial(joined_log, new, kind) if entity.log else partial(joined_ring, new)
             read = changed = 0
-            async for found in before.entities(kind):
-                read += len(found)
-                changed += await after.join(kind, {one: relay(state) for one, state in found.items()}, join)
-                progress.count(f"states of {kind}", read, None)
+            for former, relay in _relays(old, new, entity).items():
+                async for found in before.entities(kind, former=former):
+                    read += len(found)
+                    changed += await after.join(kind, {one: relay(state) for one, state in found.items()}, join)
+                    progress.count(f"states of {kind}", read, None)
             carried.read[kind], carried.changed[kind] = read, changed
     return carried
 
 
-def _laid_out(old: FeatureSet, new: FeatureSet, *, log: bool) -> tuple[Callable[[bytes], bytes], Join]:
-    if log:
-        return partial(relaid_log, old, new), partial(joined_log, new)
-    return partial(relaid_ring, old, new), partial(joined_ring, new)
+def _relays(old: FeatureSet, new: FeatureSet, entity: Entity) -> Mapping[bool, Relay]:
+    """
+    Return how the states of a kind are laid out anew: by True the former logs, by False those behind the old definitions,
+    unless they stand where the new ones do.
+    """
+    if not entity.log:
+        return {} if old.ring_layout == new.ring_layout else {False: partial(relaid_ring, old, new)}
+    before, after = old.layouts[entity.kind], new.layouts[entity.kind]
+    # The newer first: what goes further back is put in front of what is there.
+    former: dict[bool, Relay] = {True: partial(relaid_former_log, old, after)}
+    return former if before == after else {False: partial(relaid_log, before, after), **former}
 
 
 def _same_kinds(old: FeatureSet, new: FeatureSet) -> Mapping[str, Entity]:
@@ -104,7 +112,13 @@ def _same_kinds(old: FeatureSet, new: FeatureSet) -> Mapping[str, Entity]:
 
 def _cold(old: FeatureSet, new: FeatureSet) -> list[str]:
     kinds = [entity.kind for entity in new.entities if entity not in old.entities]
-    return kinds + [name for name in new.hashed if name not in old.hashed]
+    lacking = {
+        name
+        for kind, layout in new.layouts.items()
+        if kind in old.layouts
+        for name in set(layout.words) - set(old.layouts[kind].words)
+    }
+    return kinds + sorted(lacking)
 
 
 async def backfill_states(settings: Settings, progress: Progress) -> Carried:
@@ -138,7 +152,7 @@ async def backfill_states(settings: Settings, progress: Progress) -> Carried:
         carrier = StateCarrier(client, features, Keys())
         for kind in (*features.logs, *features.rings):
             found = filler.store.kept(kind)
-            join = partial(joined_log if kind in features.logs else joined_ring, features)
+            join: Join = partial(joined_log, features, kind) if kind in features.logs else partial(joined_ring, features)
             carried.read[kind] = len(found)
             carried.changed[kind] = await carrier.join(kind, found, join)
             progress.count(f"states of {kind}", len(found), len(found))

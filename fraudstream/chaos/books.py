@@ -17,6 +17,7 @@ from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import SLOT, FeatureSet
 from fraudstream.features.inspected import entity_kinds
 from fraudstream.features.kernel import compute
+from fraudstream.features.layout import IDENTITY_BYTES, RecordLayout
 from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing, States
 
@@ -175,9 +176,9 @@ def _counters(evidence: Evidence, now: Sequence[Transaction], before: Sequence[T
     logs, rings = _expected_logs(features, rows), _expected_rings(features, rows)
     wrong = [*(evidence.logs.keys() - logs.keys()), *(evidence.rings.keys() - rings.keys())]
     wrong += [
-        f"{key} {_log_difference(features, evidence.logs.get(key, b''), hashes)}"
+        f"{key} {_log_difference(features, key, evidence.logs.get(key, b''), hashes)}"
         for key, hashes in logs.items()
-        if not _log_is_right(features, evidence.logs.get(key, b""), hashes)
+        if not _log_is_right(features, key, evidence.logs.get(key, b""), hashes)
     ]
     wrong += [key for key, slots in rings.items() if not _ring_is_right(evidence.rings.get(key, b""), slots)]
     found.counters_checked = len(logs) + len(rings)
@@ -188,37 +189,58 @@ def _stale(evidence: Evidence, before: Sequence[Transaction]) -> list[Transactio
     """
     Return those from before the loss that stand in a log now; whether once and in all of their logs is the caller's to check.
     """
+    if not before:
+        return []
     features = evidence.features
-    size = features.record_size
-    held = {raw[at : at + 8] for raw in evidence.logs.values() for at in range(0, len(raw), size)} if before else set()
-    packed = records(features, before).packed if before else []
-    return [one for one, record in zip(before, packed, strict=True) if record[:8] in held]
+    held = {
+        record[:IDENTITY_BYTES] for key, raw in evidence.logs.items() for record in _split(raw, _layout(features, key).size)
+    }
+    rows = records(features, before)
+    return [one for row, one in enumerate(before) if rows.identity(row) in held]
+
+
+def _layout(features: FeatureSet, key: str) -> RecordLayout:
+    """
+    Return how the records of a log look, by its key ``log:<layout>:<kind>:<id>``.
+    """
+    return features.layouts[key.split(":", 3)[2]]
+
+
+def _split(raw: bytes, size: int) -> list[bytes]:
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
 
 
 def _expected_logs(features: FeatureSet, rows: Records) -> dict[str, Counter[bytes]]:
     expected: dict[str, Counter[bytes]] = defaultdict(Counter)
-    flag = features.flag_offset
-    for kind in features.logs:
-        for entity, packed in zip(rows.entities[kind], rows.packed, strict=True):
+    for kind, layout in features.layouts.items():
+        for entity, packed in zip(rows.entities[kind], rows.packed[kind], strict=True):
             if entity is not None:
-                expected[f"log:{features.log_layout}:{kind}:{entity}"][packed[:flag]] += 1
+                expected[f"log:{layout.id}:{kind}:{entity}"][packed[: layout.flag_offset]] += 1
     return expected
 
 
-def _log_is_right(features: FeatureSet, raw: bytes, wanted: Counter[bytes]) -> bool:
+def _held(layout: RecordLayout, raw: bytes) -> Counter[bytes]:
+    """
+    Count the records of a log, whatever became known of them since.
+    """
+    return Counter(record[: layout.flag_offset] for record in _split(raw, layout.size))
+
+
+def _log_is_right(features: FeatureSet, key: str, raw: bytes, wanted: Counter[bytes]) -> bool:
     """
     Say whether a log holds each of its records once; a full one may have dropped its oldest.
     """
-    size = features.record_size
-    held = Counter(raw[at : at + features.flag_offset] for at in range(0, len(raw), size))
+    layout = _layout(features, key)
+    held = _held(layout, raw)
     if held == wanted:
         return True
     was_full = sum(wanted.values()) > features.log_cap_records
-    return was_full and held <= wanted and len(raw) >= features.log_cap_bytes - features.log_drop_bytes
+    kept = features.log_cap_records - features.log_cap_records // 4
+    return was_full and held <= wanted and len(raw) >= kept * layout.size
 
 
-def _log_difference(features: FeatureSet, raw: bytes, wanted: Counter[bytes]) -> str:
-    held = Counter(raw[at : at + features.flag_offset] for at in range(0, len(raw), features.record_size))
+def _log_difference(features: FeatureSet, key: str, raw: bytes, wanted: Counter[bytes]) -> str:
+    held = _held(_layout(features, key), raw)
     return f"({(held - wanted).total()} too many, {(wanted - held).total()} missing of {wanted.total()})"
 
 
@@ -281,15 +303,15 @@ def _differing(
     batch = [transactions[row.transaction_id] for row in rows]
     prepared = records(features, batch)
     logs = {
-        kind: [evidence.logs.get(f"log:{features.log_layout}:{kind}:{one}", b"") for one in prepared.entities[kind]]
-        for kind in features.logs
+        kind: [evidence.logs.get(f"log:{layout.id}:{kind}:{one}", b"") for one in prepared.entities[kind]]
+        for kind, layout in features.layouts.items()
     }
     rings = {kind: [b""] * len(batch) for kind in features.rings}
     again = compute(features, batch, prepared, [Standing.SEEN] * len(batch), States(logs=logs, rings=rings))
-    capped = features.log_cap_bytes - features.log_drop_bytes
+    capped = {kind: features.log_cap_bytes(kind) - features.log_drop_bytes(kind) for kind in features.logs}
     wrong: list[str] = []
     for n, row in enumerate(rows):
-        if any(len(logs[kind][n]) >= capped for kind in features.logs):
+        if any(len(logs[kind][n]) >= capped[kind] for kind in features.logs):
             continue  # its past may have been dropped since
         found.vectors_checked += 1
         theirs = np.frombuffer(row.vector, "<f4")[columns]

@@ -74,15 +74,16 @@ def _summary(declared: Any) -> dict[str, Any]:
         "count": len(declared.names),
         "logs": list(declared.logs),
         "buckets": list(declared.rings),
-        "record_bytes": declared.record_size,
+        "record_bytes": {kind: layout.size for kind, layout in declared.layouts.items()},
         "keep_records": declared.log_cap_records,
     }
 
 
 def _summary_text(declared: Any) -> str:
     kept = ", ".join([*(f"{kind} (log)" for kind in declared.logs), *(f"{kind} (buckets)" for kind in declared.rings)])
-    size = f"records of {declared.record_size} bytes, at most {declared.log_cap_records} per log"
-    return f"{len(declared.names)} features, set {declared.id}; keeps {kept or 'nothing'}; {size}"
+    sizes = ", ".join(f"{layout.size} ({kind})" for kind, layout in declared.layouts.items())
+    size = f"; records of {sizes} bytes, at most {declared.log_cap_records} per log" if sizes else ""
+    return f"{len(declared.names)} features, set {declared.id}; keeps {kept or 'nothing'}{size}"
 
 
 @features_app.command("check")

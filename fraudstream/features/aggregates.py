@@ -89,7 +89,7 @@ def _is_new(window: Window, one: Aggregate) -> Answer:
     theirs = window.pasts.events.field(one.argument, current=False)
     ours = window.pasts.events.field(one.argument, current=True)
     before = window.counted(window.inside & (theirs == ours))
-    own = window.pasts.current.table[one.argument] != 0
+    own = window.pasts.current.words[one.argument] != 0
     return (before == 0).astype(np.float64), own & window.known
 
 
@@ -113,7 +113,7 @@ def _speed_kmh(window: Window, _: Aggregate) -> Answer:
     """
     cells = window.pasts.table[PLACE]
     newest = window.newest(window.inside & (cells != 0))
-    own = window.pasts.current.table[PLACE]
+    own = window.pasts.current.words[PLACE]
     known = (newest >= 0) & (own != 0)
     place = np.where(known, newest & (1 << PLACE_BITS) - 1, 0)
     distance = haversine_km(np.ascontiguousarray(cells[place]), np.ascontiguousarray(own))

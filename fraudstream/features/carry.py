@@ -5,44 +5,75 @@ A record that is in a log keeps its place there, because a transaction's past is
 in front.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.features.definitions import SLOT, FeatureSet
+from fraudstream.features.layout import HASH_BYTES, IDENTITY_BYTES, RecordLayout, write_amounts
 
 Slots = NDArray[np.void]
 
 
-def relaid_log(old: FeatureSet, new: FeatureSet, log: bytes) -> bytes:
+def former_dtype(hashed: Sequence[str]) -> np.dtype[np.void]:
     """
-    Return a log in the records of other definitions; a field that the old ones lack is unknown in all of them.
+    Return how records looked while those of all kinds were alike: every hashed field, wide hashes, wide amounts.
     """
-    before = _records(old, log)
-    after = np.zeros(len(before), new.record_dtype)
-    for name in set(old.record_dtype.names or ()) & set(new.record_dtype.names or ()):
+    return np.dtype([("hash", "<u8"), ("time", "<u4"), ("amount", "<i8"), *((name, "<u4") for name in hashed), ("flags", "u1")])
+
+
+def relaid_former_log(old: FeatureSet, layout: RecordLayout, log: bytes) -> bytes:
+    """
+    Return a log of former records in those of a layout; a field that the old definitions lack is unknown in all of them.
+    """
+    dtype = former_dtype(old.hashed)
+    before = np.frombuffer(log, dtype, len(log) // dtype.itemsize)
+    after = np.zeros(len(before), layout.dtype)
+    after["hash"] = np.ascontiguousarray(before["hash"]).view(np.uint8).reshape(-1, 8)[:, :HASH_BYTES]
+    write_amounts(after, before["amount"])
+    for name in ("time", "flags", *(set(old.hashed) & set(layout.words))):
         after[name] = before[name]
     return after.tobytes()
 
 
-def joined_log(features: FeatureSet, earlier: bytes, there: bytes) -> bytes:
+def relaid_log(old: RecordLayout, new: RecordLayout, log: bytes) -> bytes:
+    """
+    Return a log in records of another layout; a field that the old ones lack is unknown in all of them.
+    """
+    before = old.table(log)
+    after = np.zeros(len(before), new.dtype)
+    for name in set(old.dtype.names or ()) & set(new.dtype.names or ()):
+        after[name] = before[name]
+    return after.tobytes()
+
+
+def joined_log(features: FeatureSet, kind: str, earlier: bytes, there: bytes) -> bytes:
     """
     Return a log with what ``earlier`` holds and it lacks put in front, and fields that it does not know filled from there.
 
     Args:
         features: The definitions of both.
+        kind: The kind of entity that both are of.
         earlier: A log that goes further back, in the order of arrival; it may hold what ``there`` holds too.
         there: The log as it stands.
     """
-    ours, kept = _records(features, earlier), _records(features, there).copy()
-    missing = ~np.isin(ours["hash"], kept["hash"])
-    # Of a hash that stands twice the first place is taken: both are the same transaction.
-    known, place = np.unique(ours["hash"], return_index=True)
-    at = np.searchsorted(known, kept["hash"]).clip(max=max(len(known) - 1, 0))
-    both = known[at] == kept["hash"] if len(known) else np.zeros(len(kept), np.bool_)
-    theirs = ours[place[at]] if len(known) else kept
-    for name in (*features.hashed, "flags"):
-        kept[name] = np.where(both & (kept[name] == 0), theirs[name], kept[name])
+    layout = features.layouts[kind]
+    ours, kept = layout.table(earlier), layout.table(there).copy()
+    known, stands = _identities(ours, layout), _identities(kept, layout)
+    # Of a transaction that stands twice the first place is taken: both are the same.
+    places = {identity: place for place, identity in reversed(list(enumerate(known)))}
+    theirs = np.array([places.get(identity, -1) for identity in stands], np.int64)
+    for name in (*layout.words, "flags") if len(ours) else ():
+        kept[name] = np.where((theirs >= 0) & (kept[name] == 0), ours[name][theirs], kept[name])
+    there_already = set(stands)
+    missing = np.array([identity not in there_already for identity in known], np.bool_)
     return np.concatenate([ours[missing], kept])[-features.log_cap_records :].tobytes()
+
+
+def _identities(table: NDArray[np.void], layout: RecordLayout) -> list[bytes]:
+    raw = table.tobytes()
+    return [raw[at : at + IDENTITY_BYTES] for at in range(0, len(raw), layout.size)]
 
 
 def relaid_ring(old: FeatureSet, new: FeatureSet, ring: bytes) -> bytes:
@@ -62,11 +93,6 @@ def joined_ring(features: FeatureSet, earlier: bytes, there: bytes) -> bytes:
     ours, kept = _slots(features, earlier), _slots(features, there)
     better = (ours["bucket"] > kept["bucket"]) | ((ours["bucket"] == kept["bucket"]) & (ours["count"] > kept["count"]))
     return np.where(better, ours, kept).tobytes()
-
-
-def _records(features: FeatureSet, log: bytes) -> NDArray[np.void]:
-    whole = len(log) // features.record_size * features.record_size
-    return np.frombuffer(log[:whole], features.record_dtype)
 
 
 def _slots(features: FeatureSet, ring: bytes) -> Slots:

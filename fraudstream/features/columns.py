@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.catalogue import NUMBER_FIELDS, TEXT_FIELDS
 from fraudstream.features.definitions import FRAUD_FLAG, LEGITIMATE_FLAG, OUTCOME_MASK
+from fraudstream.features.layout import amounts
 from fraudstream.features.records import Records
 from fraudstream.features.words import words
 
@@ -71,9 +72,8 @@ class RowColumns:
         if name == "amount":
             return self.records.amounts
         if name in TEXT_FIELDS:
-            names = self.records.table.dtype.names or ()
-            if name in names:
-                return self.records.table[name].astype(np.int64)
+            if name in self.records.words:
+                return self.records.words[name].astype(np.int64)
             return np.array(words(map(attrgetter(name), self._transactions)), np.int64)
         return np.array(list(map(attrgetter(NUMBER_FIELDS[name]), self._transactions)), np.float64)
 
@@ -108,7 +108,7 @@ class EventColumns:
     def _column(self, name: str) -> Column:
         match name:
             case "amount":
-                return self._table["amount"].astype(np.float64)
+                return amounts(self._table).astype(np.float64)
             case "timestamp":
                 return self._table["time"].astype(np.int64)
             case "outcome":

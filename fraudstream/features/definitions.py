@@ -2,15 +2,15 @@
 A checked set of features: what the kernel computes, what the stores must keep for it, and the id that ties values to it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from fraudstream.features.layout import RecordLayout
 from fraudstream.features.syntax import Aggregate, Expression
 
-#: Bytes of the flag byte at the end of each record.
-FLAG_BYTES = 1
 #: Low two bits of the flag byte: 0 approve or not yet decided, 1 challenge, 2 review, 3 block.
 OUTCOME_MASK = 0b0011
 #: Set once somebody reported the transaction as fraud.
@@ -54,10 +54,11 @@ class FeatureSet:
     """
     Features in the order of their columns, with everything that stores and scripts must know to keep their state.
 
-    ``id`` changes with whatever changes a value. ``log_layout`` and ``ring_layout`` are short hashes that stand in keys, so
-    that records of another size never meet. ``hashed`` are the fields that every record keeps a 32-bit word of. ``order``
-    lists all columns, each after what it refers to. ``ring_resolutions`` are (milliseconds, byte offset, slots).
-    A log keeps ``log_cap_records``; a state lives for ``state_ttl_s`` seconds after its last event. ``reads_outcome``
+    ``id`` changes with whatever changes a value, and not with how states are laid out. ``layouts`` say per kind of log how its
+    records look, ``hashed`` which fields any of them keeps a 32-bit word of; ``former_log_layout`` stands in the keys of the
+    time when all kinds had the same records. ``ring_layout`` is a short hash that stands in keys, so that rings of another size
+    never meet. ``order`` lists all columns, each after what it refers to. ``ring_resolutions`` are (milliseconds, byte offset,
+    slots). A log keeps ``log_cap_records``; a state lives for ``state_ttl_s`` seconds after its last event. ``reads_outcome``
     and ``reads_labels`` say whether flags must be set at all.
     """
 
@@ -66,7 +67,8 @@ class FeatureSet:
     entities: tuple[Entity, ...]
     hashed: tuple[str, ...]
     order: tuple[int, ...]
-    log_layout: str
+    layouts: Mapping[str, RecordLayout]
+    former_log_layout: str
     ring_layout: str
     ring_resolutions: tuple[tuple[int, int, int], ...]
     log_cap_records: int
@@ -95,42 +97,17 @@ class FeatureSet:
         """
         return tuple(entity.kind for entity in self.entities if not entity.log)
 
-    @cached_property
-    def record_dtype(self) -> np.dtype[np.void]:
-        """
-        Layout of one record, little endian and packed: hash, event time in seconds, amount in minor units, words, flags.
-        """
-        return np.dtype(
-            [("hash", "<u8"), ("time", "<u4"), ("amount", "<i8"), *((name, "<u4") for name in self.hashed), ("flags", "u1")]
-        )
-
-    @cached_property
-    def record_size(self) -> int:
-        """
-        Bytes of one record.
-        """
-        return self.record_dtype.itemsize
-
-    @property
-    def flag_offset(self) -> int:
-        """
-        Place of the flag byte in a record.
-        """
-        return self.record_size - FLAG_BYTES
-
-    @property
-    def log_cap_bytes(self) -> int:
+    def log_cap_bytes(self, kind: str) -> int:
         """
         Longest log; one that grows beyond it loses its oldest quarter.
         """
-        return self.log_cap_records * self.record_size
+        return self.log_cap_records * self.layouts[kind].size
 
-    @property
-    def log_drop_bytes(self) -> int:
+    def log_drop_bytes(self, kind: str) -> int:
         """
         Bytes of that quarter: whole records.
         """
-        return self.log_cap_records // 4 * self.record_size
+        return self.log_cap_records // 4 * self.layouts[kind].size
 
     @cached_property
     def ring_size(self) -> int:

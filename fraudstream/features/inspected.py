@@ -13,14 +13,14 @@ from fraudstream.features.aggregates import answer
 from fraudstream.features.columns import RowColumns
 from fraudstream.features.definitions import Feature, FeatureSet
 from fraudstream.features.kernel import compute
-from fraudstream.features.logs import LogPasts, prefix_bytes
+from fraudstream.features.layout import place_in
+from fraudstream.features.logs import LogPasts
 from fraudstream.features.quality import Quality, qualities
 from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing, States
 from fraudstream.features.syntax import Aggregate, references
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
-_HASH_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ def _gone(features: FeatureSet, rows: Records, standing: Standing, states: State
     """
     if standing is Standing.LATE:
         return set()
-    key = rows.packed[0][:_HASH_BYTES]
+    identity = rows.identity(0)
     return {
         kind
         for kind, logs in states.logs.items()
-        if rows.entities[kind][0] is not None and prefix_bytes(logs[0], key, features.record_size) < 0
+        if rows.entities[kind][0] is not None and place_in(logs[0], identity, features.layouts[kind].size) < 0
     }
 
 

@@ -10,6 +10,7 @@ from fraudstream.domain.errors import InvalidFeatures
 from fraudstream.features.catalogue import AGGREGATES, MAX_EDGES, MAX_WINDOW_S, TEXT_FIELDS
 from fraudstream.features.check import Meaning, check
 from fraudstream.features.definitions import PLACE, SLOT, Feature, FeatureSet
+from fraudstream.features.layout import RecordLayout
 from fraudstream.features.lexer import Problem
 from fraudstream.features.parse import Document, FeatureStatement, parse
 from fraudstream.features.syntax import Aggregate, Expression, Field, Span, canonical, walk
@@ -74,18 +75,23 @@ def _feature_set(source: str, document: Document, meaning: Meaning) -> FeatureSe
     )
     keep = document.keep or DEFAULT_KEEP
     resolutions = _resolutions(meaning.buckets)
-    hashed = tuple(sorted(set(_hashed(meaning))))
+    words: dict[str, set[str]] = {entity.kind: set() for entity in meaning.entities if entity.log}
+    for body in _aggregates(meaning):
+        words.setdefault(body.entity, set()).update(_hashed(body))
+    hashed = tuple(sorted(set().union(*words.values())))
     meanings = [f"{feature.name}={canonical(feature.body)} default {feature.default!r}" for feature in features]
     kept = [repr(entity) for entity in meaning.entities]
     ring_layout = _short(repr((SLOT.descr, resolutions)))
-    log_layout = _short(repr(("hash", "time", "amount", hashed, "flags")))
+    # Part of every id since the first file, though records look different by now: an id must outlive how states are kept.
+    former_log_layout = _short(repr(("hash", "time", "amount", hashed, "flags")))
     return FeatureSet(
-        id=_digest("\n".join([f"semantics {SEMANTICS} keep {keep} {log_layout} {ring_layout}", *kept, *meanings])),
+        id=_digest("\n".join([f"semantics {SEMANTICS} keep {keep} {former_log_layout} {ring_layout}", *kept, *meanings])),
         features=features,
         entities=tuple(meaning.entities),
         hashed=hashed,
         order=tuple(meaning.order),
-        log_layout=log_layout,
+        layouts={entity.kind: RecordLayout(tuple(sorted(words[entity.kind]))) for entity in meaning.entities if entity.log},
+        former_log_layout=former_log_layout,
         ring_layout=ring_layout,
         ring_resolutions=resolutions,
         log_cap_records=keep,
@@ -118,20 +124,19 @@ def _reads(meaning: Meaning, name: str) -> Iterator[bool]:
             yield any(isinstance(node, Field) and node.name == name and not node.current for node in walk(body.where))
 
 
-def _hashed(meaning: Meaning) -> Iterator[str]:
+def _hashed(body: Aggregate) -> Iterator[str]:
     """
-    Yield the fields that records must keep a word of.
+    Yield the fields of past transactions that an aggregate compares by their words.
     """
-    for body in _aggregates(meaning):
-        yield from body.same
-        if AGGREGATES[body.function].argument == "text":
-            yield body.argument
-        if body.function == "speed_kmh":
-            yield PLACE
-        if body.where is not None:
-            for node in walk(body.where):
-                if isinstance(node, Field) and not node.current and node.name in TEXT_FIELDS:
-                    yield node.name
+    yield from body.same
+    if AGGREGATES[body.function].argument == "text":
+        yield body.argument
+    if body.function == "speed_kmh":
+        yield PLACE
+    if body.where is not None:
+        for node in walk(body.where):
+            if isinstance(node, Field) and not node.current and node.name in TEXT_FIELDS:
+                yield node.name
 
 
 def _resolutions(buckets: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int, int], ...]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fraudstream.features.columns import EventColumns, RowColumns
 from fraudstream.features.definitions import FRAUD_FLAG, FeatureSet
 from fraudstream.features.evaluate import holds
+from fraudstream.features.layout import IDENTITY_BYTES, amounts, place_in
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
 from fraudstream.features.syntax import Aggregate
@@ -23,19 +24,8 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_HASH_BYTES = 8
 #: Bits of an event's place, an amount and a class in packed sort keys; a batch holds far fewer than 2^24 events.
 PLACE_BITS, _AMOUNT_BITS, _CLASS_BITS = 24, 40, 8
-
-
-def prefix_bytes(log: bytes, record_hash: bytes, size: int) -> int:
-    """
-    Return how many bytes of a log stand before a transaction's own record, -1 when it is not (or no longer) there.
-    """
-    place = log.rfind(record_hash)
-    while place > 0 and place % size:
-        place = log.rfind(record_hash, 0, place + _HASH_BYTES - 1)
-    return place
 
 
 def _with_own(log: bytes, record: bytes, standing: Standing, size: int) -> bytes:
@@ -45,7 +35,7 @@ def _with_own(log: bytes, record: bytes, standing: Standing, size: int) -> bytes
     Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
     """
     late = standing is Standing.LATE
-    before = len(log) // size * size if late else prefix_bytes(log, record[:_HASH_BYTES], size)
+    before = len(log) // size * size if late else place_in(log, record[:IDENTITY_BYTES], size)
     return log[: max(before, 0)] + record
 
 
@@ -58,14 +48,15 @@ class LogPasts:
         self, features: FeatureSet, kind: str, rows: RowColumns, standings: Sequence[Standing], logs: Sequence[bytes]
     ) -> None:
         records = rows.records
-        size = features.record_size
+        layout = features.layouts[kind]
+        size = layout.size
         # Mostly the own record is the last one, and the log as it stands is the past with the transaction behind it.
         pieces = [
             log if log.endswith(record) else _with_own(log, record, standing, size)
-            for log, record, standing in zip(logs, records.packed, standings, strict=True)
+            for log, record, standing in zip(logs, records.packed[kind], standings, strict=True)
         ]
         lengths = np.array(list(map(len, pieces)), np.int64) // size
-        self.table: NDArray[np.void] = np.frombuffer(b"".join(pieces), features.record_dtype)
+        self.table: NDArray[np.void] = layout.table(b"".join(pieces))
         self.rows = len(logs)
         self.lengths: Ints = lengths
         self.own: Ints = np.cumsum(lengths) - 1
@@ -88,18 +79,25 @@ class LogPasts:
         return self.table["time"].astype(np.int64)
 
     @cached_property
+    def minor(self) -> Ints:
+        """
+        Amount of each event, minor units.
+        """
+        return amounts(self.table)
+
+    @cached_property
     def amount(self) -> Floats:
         """
         Amount of each event, minor units.
         """
-        return self.table["amount"].astype(np.float64)
+        return self.minor.astype(np.float64)
 
     @cached_property
     def by_amount(self) -> Ints:
         """
         A number per event that grows with its row, then with its amount.
         """
-        return self.row << _AMOUNT_BITS | self.table["amount"].astype(np.int64)
+        return self.row << _AMOUNT_BITS | self.minor
 
     @cached_property
     def fraud(self) -> Mask:

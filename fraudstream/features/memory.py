@@ -6,12 +6,11 @@ import struct
 from collections.abc import Sequence
 
 from fraudstream.features.definitions import FRAUD_FLAG, LEGITIMATE_FLAG, OUTCOME_MASK, SLOT, FeatureSet
-from fraudstream.features.logs import prefix_bytes
+from fraudstream.features.layout import place_in
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing, States
 
 _SLOT = struct.Struct("<IIId")
-_HASH_BYTES = 8
 
 
 class MemoryEntityStore:
@@ -100,7 +99,8 @@ class MemoryEntityStore:
 
     def _append(self, kind: str, records: Records, moved: Sequence[int]) -> None:
         logs, ids = self._logs[kind], records.entities[kind]
-        cap, drop = self._features.log_cap_bytes, self._features.log_drop_bytes
+        cap, drop = self._features.log_cap_bytes(kind), self._features.log_drop_bytes(kind)
+        packed = records.packed[kind]
         for row in moved:
             entity = ids[row]
             if entity is None:
@@ -108,7 +108,7 @@ class MemoryEntityStore:
             log = logs.get(entity)
             if log is None:
                 log = logs[entity] = bytearray()
-            log += records.packed[row]
+            log += packed[row]
             if len(log) > cap:
                 del log[:drop]
 
@@ -132,13 +132,15 @@ class MemoryEntityStore:
                     _SLOT.pack_into(ring, at, bucket, count + 1, frauds, total + amount)
 
     def _flag(self, records: Records, row: int, mask: int, bits: int) -> None:
-        size, offset = self._features.record_size, self._features.flag_offset
+        identity = records.identity(row)
         for kind, logs in self._logs.items():
             entity = records.entities[kind][row]
             log = None if entity is None else logs.get(entity)
-            place = -1 if log is None else prefix_bytes(bytes(log), records.packed[row][:_HASH_BYTES], size)
+            layout = self._features.layouts[kind]
+            place = -1 if log is None else place_in(bytes(log), identity, layout.size)
             if log is not None and place >= 0:
-                log[place + offset] = log[place + offset] & ~mask | bits
+                at = place + layout.flag_offset
+                log[at] = log[at] & ~mask | bits
 
     def _count_fraud(self, records: Records, row: int, change: int) -> None:
         for kind, rings in self._rings.items():

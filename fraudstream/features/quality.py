@@ -9,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.features.definitions import SLOT, FeatureSet
-from fraudstream.features.logs import prefix_bytes
+from fraudstream.features.layout import IDENTITY_BYTES, RecordLayout, place_in
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing, States
 from fraudstream.features.syntax import Aggregate, references
-
-_HASH_BYTES = 8
 
 
 class Quality(IntEnum):
@@ -44,7 +42,7 @@ def qualities(features: FeatureSet, records: Records, standings: Sequence[Standi
     late = np.array([standing is Standing.LATE for standing in standings], np.bool_)
     for kind, columns in features.aggregates.items():
         if kind in states.logs:
-            count, oldest_s = _reach(features, records, standings, states.logs[kind])
+            count, oldest_s = _reach(features.layouts[kind], kind, records, standings, states.logs[kind])
         else:
             # A ring does not say what stood in it before: it is cold where it holds nothing but the transaction itself.
             count, oldest_s = _ring_events(features, records, standings, states.rings[kind]), records.occurred_s
@@ -73,20 +71,16 @@ def _judged(
 
 
 def _reach(
-    features: FeatureSet, records: Records, standings: Sequence[Standing], logs: Sequence[bytes]
+    layout: RecordLayout, kind: str, records: Records, standings: Sequence[Standing], logs: Sequence[bytes]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     Return, per row, how many records stand before the own one, and the event time of the first of them in seconds.
     """
-    size, place = features.record_size, features.record_dtype.fields
-    if place is None:
-        raise TypeError("a record has fields")
-    at = place["time"][1]
     counts, oldest = [], []
-    for log, record, standing, now in zip(logs, records.packed, standings, records.occurred_s.tolist(), strict=True):
-        before = len(log) if standing is Standing.LATE else prefix_bytes(log, record[:_HASH_BYTES], size)
-        counts.append(max(before, 0) // size)
-        oldest.append(int.from_bytes(log[at : at + 4], "little") if before > 0 else now)
+    for log, record, standing, now in zip(logs, records.packed[kind], standings, records.occurred_s.tolist(), strict=True):
+        before = len(log) if standing is Standing.LATE else place_in(log, record[:IDENTITY_BYTES], layout.size)
+        counts.append(max(before, 0) // layout.size)
+        oldest.append(int(layout.table(log[: layout.size])["time"][0]) if before > 0 else now)
     return np.array(counts, np.int64), np.array(oldest, np.int64)
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import PLACE, Entity, FeatureSet
+from fraudstream.features.layout import HASH_BYTES, IDENTITY_BYTES, RecordLayout, write_amounts
 from fraudstream.features.words import places, words
 
 
@@ -21,41 +22,64 @@ class Records:
     What a batch adds to the states of its entities, one row per transaction in the order of the batch.
 
     ``hashes``: shape (batch,), of the transaction ids. ``occurred_s``: shape (batch,), whole seconds since 1970. ``amounts``:
-    shape (batch,), minor units. ``entities``: per kind the entity's id, None where the transaction lacks it. ``packed``: one
-    record per row, the same bytes for each of its logs. ``table``: shape (batch,), the records as columns.
+    shape (batch,), minor units. ``entities``: per kind the entity's id, None where the transaction lacks it. ``words``: per
+    field that any record keeps, its words, shape (batch,). ``packed``: per kind of log one record per row.
     """
 
     hashes: NDArray[np.uint64]
     occurred_s: NDArray[np.int64]
     amounts: NDArray[np.float64]
     entities: Mapping[str, list[str | None]]
-    packed: list[bytes]
-    table: NDArray[np.void]
+    words: Mapping[str, NDArray[np.uint32]]
+    packed: Mapping[str, list[bytes]]
+
+    def identity(self, row: int) -> bytes:
+        """
+        Return the bytes by which a transaction is found in its logs, whatever their kind; empty where there are no logs.
+        """
+        return next((column[row][:IDENTITY_BYTES] for column in self.packed.values()), b"")
 
 
 def records(features: FeatureSet, transactions: Sequence[Transaction]) -> Records:
     """
-    Write the record of each transaction; flags are clear, since nothing is known of it yet.
+    Write the records of each transaction; flags are clear, since nothing is known of it yet.
     """
-    count = len(transactions)
     digest = xxhash.xxh3_64_intdigest
-    table = np.zeros(count, features.record_dtype)
-    table["hash"] = np.array([digest(one.transaction_id.encode()) for one in transactions], np.uint64)
+    hashes = np.array([digest(one.transaction_id.encode()) for one in transactions], np.uint64)
     occurred_s = np.array([one.occurred_at_ms for one in transactions], np.int64) // 1_000
-    amounts = np.array([one.amount_minor for one in transactions], np.int64)
-    table["time"] = occurred_s
-    table["amount"] = amounts
-    for name in features.hashed:
-        table[name] = _places(transactions) if name == PLACE else words(map(attrgetter(name), transactions))
-    raw, size = table.tobytes(), features.record_size
+    minor = np.array([one.amount_minor for one in transactions], np.int64)
+    coded = {name: _words(name, transactions) for name in features.hashed}
     return Records(
-        hashes=np.ascontiguousarray(table["hash"]),
+        hashes=hashes,
         occurred_s=occurred_s,
-        amounts=amounts.astype(np.float64),
+        amounts=minor.astype(np.float64),
         entities={entity.kind: _ids(entity, transactions) for entity in features.entities},
-        packed=[raw[at : at + size] for at in range(0, count * size, size)],
-        table=table,
+        words=coded,
+        packed={kind: _packed(layout, hashes, occurred_s, minor, coded) for kind, layout in features.layouts.items()},
     )
+
+
+def _packed(
+    layout: RecordLayout,
+    hashes: NDArray[np.uint64],
+    occurred_s: NDArray[np.int64],
+    minor: NDArray[np.int64],
+    coded: Mapping[str, NDArray[np.uint32]],
+) -> list[bytes]:
+    table = np.zeros(len(hashes), layout.dtype)
+    table["hash"] = hashes.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :HASH_BYTES]
+    table["time"] = occurred_s
+    write_amounts(table, minor)
+    for name in layout.words:
+        table[name] = coded[name]
+    raw, size = table.tobytes(), layout.size
+    return [raw[at : at + size] for at in range(0, len(raw), size)]
+
+
+def _words(name: str, transactions: Sequence[Transaction]) -> NDArray[np.uint32]:
+    if name == PLACE:
+        return _places(transactions)
+    return np.array(words(map(attrgetter(name), transactions)), np.uint32)
 
 
 def _places(transactions: Sequence[Transaction]) -> NDArray[np.uint32]:

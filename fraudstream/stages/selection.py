@@ -12,7 +12,7 @@ def part_of_records(records: Records, rows: Sequence[int]) -> Records:
     """
     Return the records of these rows, in this order.
     """
-    if len(rows) == len(records.packed):
+    if len(rows) == len(records.hashes):
         return records
     index = list(rows)
     return Records(
@@ -20,8 +20,8 @@ def part_of_records(records: Records, rows: Sequence[int]) -> Records:
         occurred_s=records.occurred_s[index],
         amounts=records.amounts[index],
         entities={kind: [ids[row] for row in rows] for kind, ids in records.entities.items()},
-        packed=[records.packed[row] for row in rows],
-        table=records.table[index],
+        words={name: column[index] for name, column in records.words.items()},
+        packed={kind: [column[row] for row in rows] for kind, column in records.packed.items()},
     )
 
 

@@ -4,11 +4,13 @@ A change of definitions loses nothing: ``features migrate`` and ``features backf
 
 import csv
 import json
+from collections import defaultdict
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -20,14 +22,14 @@ from fraudstream.cli.labels import labels_app
 from fraudstream.domain.decision import Label, LabelValue, Outcome
 from fraudstream.domain.errors import InvalidFeatures
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.carry import relaid_log, relaid_ring
+from fraudstream.features.carry import former_dtype, relaid_log, relaid_ring
 from fraudstream.features.kernel import records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.local import LocalValkey
 from fraudstream.settings import Settings
 from tests.support.builders import NOW_MS, a_decision, a_label, a_transaction
-from tests.support.verdicts import VerdictRig
+from tests.support.verdicts import VerdictRig, record_identities
 
 OLD = """
 entity card log
@@ -91,7 +93,7 @@ async def test_states_are_laid_out_anew_for_every_entity(rig: VerdictRig, valkey
     rig.features = NEW_SET
     assert all(len(log) > 0 for log in logs.values())
     assert {card: rig.log("card", card) for card in logs} == {
-        card: relaid_log(OLD_SET, NEW_SET, log) for card, log in logs.items()
+        card: relaid_log(OLD_SET.layouts["card"], NEW_SET.layouts["card"], log) for card, log in logs.items()
     }
     assert rig.ring("merchant", "Shop [1]") == relaid_ring(OLD_SET, NEW_SET, rings)
     assert (first.changed, second.changed) == ({"card": 17, "merchant": 3}, {"card": 0, "merchant": 0})
@@ -108,8 +110,37 @@ async def test_what_new_workers_have_written_meanwhile_stays_and_counts_once(
 
     await migrated(the_settings(valkey.url, tmp_path), tmp_path)
 
-    ids = [int(one) for one in records(NEW_SET, past).hashes]
+    ids = record_identities(NEW_SET, past)
     assert rig.log_ids("card", "card 3*") == [one for at, one in enumerate(ids) if at % 17 == 3]
+
+
+async def test_logs_of_the_time_when_all_records_were_alike_are_carried_over_once(
+    rig: VerdictRig, valkey: LocalValkey, tmp_path: Path
+) -> None:
+    past = history()
+    settings, same = the_settings(valkey.url, tmp_path), tmp_path / "new.features"
+    for card, log in former_logs(past[:200]).items():
+        rig.streams.client.set(f"log:{NEW_SET.former_log_layout}:card:{card}", log)
+    rig.features = NEW_SET
+    await touched(rig, past[200:])
+
+    first, second = await migrate_states(settings, same, SILENT), await migrate_states(settings, same, SILENT)
+
+    whole = MemoryEntityStore(NEW_SET)
+    whole.touch(records(NEW_SET, past))
+    assert {card: rig.log("card", card) for card in whole.kept("card")} == whole.kept("card")
+    assert (first.read["card"], first.changed["card"], second.changed["card"], first.cold) == (17, 17, 0, [])
+
+
+def former_logs(past: list[Transaction]) -> dict[str, bytes]:
+    rows, found = records(NEW_SET, past), defaultdict(bytes)
+    table = np.zeros(len(past), former_dtype(NEW_SET.hashed))
+    table["hash"], table["time"], table["amount"] = rows.hashes, rows.occurred_s, rows.amounts
+    for name in NEW_SET.hashed:
+        table[name] = rows.words[name]
+    for one, record in zip(past, table, strict=True):
+        found[str(one.card_id)] += record.tobytes()
+    return found
 
 
 async def test_an_entity_that_stands_for_something_else_is_refused_in_words(valkey: LocalValkey, tmp_path: Path) -> None:

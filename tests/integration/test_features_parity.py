@@ -55,9 +55,9 @@ async def _decided(rig: VerdictRig, at: int, transaction: Transaction) -> Decisi
     vector = compute(FEATURES, [transaction], rows, [Standing.TOUCHED], touched.states)[0]
     outcome = Outcome.BLOCK if at == BLOCKED else Outcome.APPROVE
     if outcome is Outcome.BLOCK:
-        key = f"{rig.streams.keys.prefix('log')}{FEATURES.log_layout}:card:{transaction.card_id}"
+        key = f"{rig.streams.keys.prefix('log')}{FEATURES.layouts['card'].id}:card:{transaction.card_id}"
         end = len(rig.log("card", str(transaction.card_id)))
-        rig.streams.client.setrange(key, end - FEATURES.record_size + FEATURES.flag_offset, b"\x03")
+        rig.streams.client.setrange(key, end - 1, b"\x03")
     times = {"received_at": _received(at), "decided_at": _received(at) + timedelta(milliseconds=20)}
     return a_decision(transaction, feature_set=FEATURES.id, vector=vector.astype("<f4").tobytes(), outcome=outcome, **times)
 

@@ -121,8 +121,8 @@ async def test_the_youngest_label_stands_in_whatever_order_they_come(rig: Verdic
 async def test_a_label_keeps_the_outcome_and_unsure_says_nothing(rig: VerdictRig, states: RedisEntityStates) -> None:
     transaction = a_transaction()
     await _touched(rig, transaction)
-    prefix = f"{rig.streams.keys.prefix('log')}{FEATURES.log_layout}:card:card_1"
-    rig.streams.client.setrange(prefix, FEATURES.flag_offset, b"\x03")
+    prefix = f"{rig.streams.keys.prefix('log')}{FEATURES.layouts['card'].id}:card:card_1"
+    rig.streams.client.setrange(prefix, FEATURES.layouts["card"].flag_offset, b"\x03")
 
     unsure = await states.tell([(_label(transaction, UNSURE), transaction)])
     fraud = await states.tell([(_label(transaction, FRAUD), transaction)])

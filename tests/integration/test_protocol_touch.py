@@ -23,7 +23,7 @@ from fraudstream.features.states import Standing, States
 from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Place
 from tests.support.builders import a_transaction
-from tests.support.verdicts import MODEL, RULES, SMALL, VerdictRig
+from tests.support.verdicts import MODEL, RULES, SMALL, VerdictRig, record_identities
 
 HOUR_MS = 3_600_000
 #: What every installation starts with.
@@ -118,7 +118,7 @@ async def test_a_batch_of_more_than_one_script_call_is_one_batch(rig: VerdictRig
     touched = await side.touch(entries, transactions)
 
     assert touched.places == [Place.FIRST] * 300
-    assert [len(log) for log in touched.states.logs["card"]] == [SMALL.record_size] * 300
+    assert [len(log) for log in touched.states.logs["card"]] == [SMALL.layouts["card"].size] * 300
     assert rig.ring_counts("Example Shop") == (300, 300 * 1250.0)
 
 
@@ -132,7 +132,7 @@ async def test_an_entity_that_a_transaction_lacks_has_no_state(rig: VerdictRig) 
 
     assert touched.states.logs["card"][0] == b""
     assert touched.states.rings["merchant"][0] == b""
-    assert set(rig.streams.client.keys("log:*")) == {f"log:{SMALL.log_layout}:card:card_1".encode()}
+    assert set(rig.streams.client.keys("log:*")) == {f"log:{SMALL.layouts['card'].id}:card:card_1".encode()}
     assert rig.streams.client.get(rig.txn_key(bare)) == b"T"
 
 
@@ -208,13 +208,12 @@ async def test_a_full_log_loses_its_oldest_quarter(rig: VerdictRig) -> None:
 
     await side.touch(entries, transactions)
 
-    hashes = records(SMALL, transactions).hashes.tolist()
-    assert rig.log_ids("card", "card_1") == hashes[2:]
+    assert rig.log_ids("card", "card_1") == record_identities(SMALL, transactions)[2:]
 
 
 async def test_a_broken_state_stops_its_own_transaction_and_none_before_it(rig: VerdictRig) -> None:
     good, bad = a_transaction(card_id="good", merchant="Shop"), a_transaction(card_id="bad", merchant="Shop")
-    rig.streams.client.hset(f"log:{SMALL.log_layout}:card:bad", "not", "a log")
+    rig.streams.client.hset(f"log:{SMALL.layouts['card'].id}:card:bad", "not", "a log")
     entries = rig.streams.add(2)
     side = rig.side()
     await side.read()

@@ -286,7 +286,7 @@ async def test_the_outcome_is_set_in_every_log_of_the_transaction_and_nowhere_el
 
     assert rig.flags("card", "card_1") == [0, flag, 0]
     assert rig.flags("user", "user_1") == [0, flag, 0]
-    assert len(rig.log("card", "card_1")) == 3 * SMALL.record_size
+    assert len(rig.log("card", "card_1")) == 3 * SMALL.layouts["card"].size
 
 
 async def test_marks_of_a_mixed_batch_find_their_own_logs(rig: VerdictRig) -> None:

@@ -19,6 +19,7 @@ from fraudstream.adapters.redis_keys import GROUPS
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.domain.codec import parse_transaction
 from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.layout import HASH_BYTES
 from fraudstream.features.load import load_features
 from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.synthetic import generate
@@ -120,12 +121,13 @@ def log_errors(client: "Redis[bytes]", bodies: Iterable[bytes], features: Featur
         for kind in features.logs:
             entity = getattr(transaction, {"card": "card_id", "user": "user_id", "device": "device_id", "ip": "ip"}[kind])
             if entity is not None:
-                expected[f"log:{features.log_layout}:{kind}:{entity}"][digest] += 1
-    size, found = features.record_size, {key.decode() for key in client.scan_iter("log:*", count=1000)}
+                expected[f"log:{features.layouts[kind].id}:{kind}:{entity}"][digest % 256**HASH_BYTES] += 1
+    found = {key.decode() for key in client.scan_iter("log:*", count=1000)}
     errors = [f"{key}: no transaction of ours moved it" for key in found - expected.keys()]
     for key, hashes in expected.items():
         raw = client.get(key) or b""
-        held = Counter(struct.unpack_from("<Q", raw, at)[0] for at in range(0, len(raw), size))
+        size = features.layouts[key.split(":")[2]].size
+        held = Counter(int.from_bytes(raw[at : at + HASH_BYTES], "little") for at in range(0, len(raw), size))
         full = len(raw) > (features.log_cap_records - features.log_cap_records // 4 - 1) * size
         if held != hashes and not (full and held <= hashes):
             errors.append(f"{key}: {sum((held - hashes).values())} too many, {sum((hashes - held).values())} missing")

@@ -14,6 +14,7 @@ from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
+from fraudstream.features.layout import IDENTITY_BYTES
 from fraudstream.features.load import load_features
 from fraudstream.features.records import records
 from fraudstream.stages.ports import Answer, Completed, Completion, Touched
@@ -37,6 +38,16 @@ feature merchant_count_3m = count() by merchant over 3m
 """,
     name="small.features",
 )
+
+
+def record_identities(features: FeatureSet, transactions: Sequence[Transaction]) -> list[int]:
+    """
+    Return by what each transaction is told apart in its logs.
+    """
+    rows = records(features, transactions)
+    return [int.from_bytes(rows.identity(row), "little") for row in range(len(transactions))]
+
+
 VECTOR = struct.pack("<5f", 1250.0, 0.0, 0.0, 0.0, 0.0)
 #: No deduplication horizon and no deadline, as in a replay of history; tests that need them say so.
 UNBOUNDED = LedgerOptions(horizon_s=0, deadline_ms=0)
@@ -151,20 +162,20 @@ class VerdictRig:
         return side
 
     def log(self, kind: str, entity: str) -> bytes:
-        key = f"{self.streams.keys.prefix('log')}{self.features.log_layout}:{kind}:{entity}"
+        key = f"{self.streams.keys.prefix('log')}{self.features.layouts[kind].id}:{kind}:{entity}"
         return bytes(self.streams.client.get(key) or b"")
 
     def log_ids(self, kind: str, entity: str) -> list[int]:
         """
-        Return the transaction hashes of a log, oldest first.
+        Return what the records of a log say of whom they are, oldest first: ``record_identities`` of their transactions.
         """
-        log, size = self.log(kind, entity), self.features.record_size
+        log, size = self.log(kind, entity), self.features.layouts[kind].size
         assert len(log) % size == 0
-        return [int.from_bytes(log[at : at + 8], "little") for at in range(0, len(log), size)]
+        return [int.from_bytes(log[at : at + IDENTITY_BYTES], "little") for at in range(0, len(log), size)]
 
     def flags(self, kind: str, entity: str) -> list[int]:
-        log, size = self.log(kind, entity), self.features.record_size
-        return [log[at + self.features.flag_offset] for at in range(0, len(log), size)]
+        log, size = self.log(kind, entity), self.features.layouts[kind].size
+        return [log[at - 1] for at in range(size, len(log) + 1, size)]
 
     def ring(self, kind: str, entity: str) -> bytes:
         key = f"{self.streams.keys.prefix('ring')}{self.features.ring_layout}:{kind}:{entity}"

@@ -2,9 +2,9 @@
 -- touch: move the entity states of each transaction once, and say where it stands for this group.
 -- KEYS  1 raw stream; per item: txn:<id> (string, no TTL until decided), its n logs (string, TTL), its m rings (string, TTL);
 --       an entity that it lacks, or that fills a second role, is given as the txn key again and skipped
--- ARGV  1 group, 2 group byte, 3 horizon ms (0 = off), 4 state ttl s, 5 log cap bytes, 6 bytes dropped when full, 7 n, 8 m, 9 record bytes,
---       then resolution ms, offset, slots of each ring resolution, then '|';
---       per item: entry id, then one string: event ms f64, amount f64, one byte ('1' = refresh the TTLs), the record
+-- ARGV  1 group, 2 group byte, 3 horizon ms (0 = off), 4 state ttl s, 5 records of a full log, 6 records dropped then, 7 n, 8 m,
+--       then the record bytes of each of the n logs, then resolution ms, offset, slots of each ring resolution, then '|';
+--       per item: entry id, then one string: event ms f64, amount f64, one byte ('1' = refresh the TTLs), the record of each log
 -- Reply per item:  D  done for this group, acknowledged here: a duplicate     d  done, and no longer pending
 --                  T  touched by this call      t  touched before             L  touched late: its states were left alone
 --                  else the other group's record
@@ -12,8 +12,9 @@ local call, sub, unpack_, pack, floor = redis.call, string.sub, struct.unpack, s
 local t = call('TIME')
 local now = t[1] * 1000 + floor(t[2] / 1000)
 local group, me, horizon, ttl = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
-local cap, drop, n, m, size = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local a, resolutions = 10, {}
+local cap, drop, n, m = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8])
+local a, sizes, resolutions = 9 + n, {}, {}
+for l = 1, n do sizes[l] = tonumber(ARGV[8 + l]) end
 while ARGV[a] ~= '|' do
   resolutions[#resolutions + 1] = {tonumber(ARGV[a]), tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])}
   a = a + 3
@@ -21,9 +22,9 @@ end
 a = a + 1
 local k, out, rings = 2, {}, {}
 
-local function append(key, record, again)
+local function append(key, record, size, again)
   local length = call('APPEND', key, record)
-  if length > cap then call('SET', key, call('GETRANGE', key, drop, -1), 'EX', ttl)
+  if length > cap * size then call('SET', key, call('GETRANGE', key, drop * size, -1), 'EX', ttl)
   elseif length == size or again then call('EXPIRE', key, ttl) end
 end
 
@@ -55,9 +56,10 @@ local function move()
         call('SET', txn, 'L', 'EX', 604800)
         out[#out + 1] = 'L'
       else
-        local again, record = sub(item, 17, 17) == '1', sub(item, 18)
-        for i = k + 1, k + n do
-          if KEYS[i] ~= txn then append(KEYS[i], record, again) end
+        local again, from = sub(item, 17, 17) == '1', 18
+        for l = 1, n do
+          if KEYS[k + l] ~= txn then append(KEYS[k + l], sub(item, from, from + sizes[l] - 1), sizes[l], again) end
+          from = from + sizes[l]
         end
         for i = k + n + 1, k + n + m do
           if KEYS[i] ~= txn then count(KEYS[i], event, amount) end

@@ -59,16 +59,16 @@ def an_honest_run(**changes: Any) -> Evidence:
         emitted=Emitted(Counter(row.transaction_id for row in rows), Counter(flagged), flagged),
         letters=[Letter("transactions:raw", f"1-{n}", "test", {b"data": item.body}) for n, item in enumerate(poison)],
         alerts=Counter(flagged),
-        logs=_keyed("log", FEATURES.log_layout, prepared.entities, states.logs),
-        rings=_keyed("ring", FEATURES.ring_layout, prepared.entities, states.rings),
+        logs=_keyed("log", {kind: one.id for kind, one in FEATURES.layouts.items()}, prepared.entities, states.logs),
+        rings=_keyed("ring", dict.fromkeys(FEATURES.rings, FEATURES.ring_layout), prepared.entities, states.rings),
         deadline_on=True,
     )
     return msgspec.structs.replace(evidence, **changes)
 
 
-def _keyed(kind: str, layout: str, entities: Any, states: Any) -> dict[str, bytes]:
+def _keyed(kind: str, layouts: dict[str, str], entities: Any, states: Any) -> dict[str, bytes]:
     return {
-        f"{kind}:{layout}:{entity}:{one}": bytes(state)
+        f"{kind}:{layouts[entity]}:{entity}:{one}": bytes(state)
         for entity, column in states.items()
         for one, state in zip(entities[entity], column, strict=True)
         if one is not None
@@ -120,7 +120,7 @@ def test_a_flagged_decision_without_a_fraud_entry_is_lost() -> None:
 def test_a_transaction_that_stands_twice_in_a_log_is_a_counter_error() -> None:
     run = an_honest_run()
     key, raw = next((key, raw) for key, raw in run.logs.items() if ":user:" in key)
-    logs = {**run.logs, key: raw + raw[-FEATURES.record_size :]}
+    logs = {**run.logs, key: raw + raw[-FEATURES.layouts["user"].size :]}
 
     assert wrong(audit(msgspec.structs.replace(run, logs=logs)))["counter_errors"] == 1
 
@@ -136,7 +136,7 @@ def test_a_ring_that_counted_one_too_many_is_a_counter_error() -> None:
 
 def test_an_entity_that_nobody_of_ours_moved_is_a_counter_error() -> None:
     run = an_honest_run()
-    logs = {**run.logs, f"log:{FEATURES.log_layout}:card:stranger": b"\0" * FEATURES.record_size}
+    logs = {**run.logs, f"log:{FEATURES.layouts['card'].id}:card:stranger": b"\0" * FEATURES.layouts["card"].size}
 
     assert wrong(audit(msgspec.structs.replace(run, logs=logs))) == {"counter_errors": 1}
 
@@ -191,7 +191,7 @@ def test_what_was_in_hand_when_a_history_was_lost_may_be_counted_once_and_not_tw
     once = msgspec.structs.replace(run, history=run.history - {old}, rewritten={old})
     key, raw = next((key, raw) for key, raw in run.logs.items() if ":user:" in key and old in sent_by(run, key))
 
-    twice = msgspec.structs.replace(once, logs={**run.logs, key: raw + raw[: FEATURES.record_size]})
+    twice = msgspec.structs.replace(once, logs={**run.logs, key: raw + raw[: FEATURES.layouts["user"].size]})
 
     assert wrong(audit(once)) == {}
     assert wrong(audit(twice))["counter_errors"] == 1

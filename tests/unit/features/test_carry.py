@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.carry import joined_log, joined_ring, relaid_log, relaid_ring
+from fraudstream.features.carry import former_dtype, joined_log, joined_ring, relaid_former_log, relaid_log, relaid_ring
 from fraudstream.features.definitions import SLOT, FeatureSet
 from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
@@ -79,9 +79,18 @@ def after(features: FeatureSet, past: list[Transaction]) -> MemoryEntityStore:
 def carried(past: list[Transaction]) -> dict[str, dict[str, bytes]]:
     old = after(OLD, past)
     return {
-        "card": {one: relaid_log(OLD, NEW, state) for one, state in old.kept("card").items()},
+        "card": {one: relaid_log(OLD.layouts["card"], NEW.layouts["card"], state) for one, state in old.kept("card").items()},
         "merchant": {one: relaid_ring(OLD, NEW, state) for one, state in old.kept("merchant").items()},
     }
+
+
+def in_former_records(features: FeatureSet, past: list[Transaction]) -> bytes:
+    rows = records(features, past)
+    table = np.zeros(len(past), former_dtype(features.hashed))
+    table["hash"], table["time"], table["amount"] = rows.hashes, rows.occurred_s, rows.amounts
+    for name in features.hashed:
+        table[name] = rows.words[name]
+    return table.tobytes()
 
 
 def vectors(features: FeatureSet, batch: list[Transaction], states: dict[str, dict[str, bytes]]) -> np.ndarray:
@@ -132,33 +141,33 @@ def test_a_log_joined_with_the_whole_history_is_the_whole_history(
     whole, part = after(NEW, past).kept("card"), after(NEW, past[began:]).kept("card")
 
     for card, log in whole.items():
-        joined = joined_log(NEW, log, part.get(card, b""))
+        joined = joined_log(NEW, "card", log, part.get(card, b""))
         assert joined == log
-        assert joined_log(NEW, log, joined) == joined, "a second time changes nothing"
+        assert joined_log(NEW, "card", log, joined) == joined, "a second time changes nothing"
 
 
 def test_a_record_keeps_its_place_and_what_it_knows() -> None:
-    first, second, third = (record for record in records(NEW, history([("c1", "m1", "d1", at, 5) for at in range(3)])).packed)
+    first, second, third = records(NEW, history([("c1", "m1", "d1", at, 5) for at in range(3)])).packed["card"]
     flagged = second[:-1] + b"\x03"
 
-    joined = joined_log(NEW, first + second + third, third + flagged)
+    joined = joined_log(NEW, "card", first + second + third, third + flagged)
 
     assert joined == first + third + flagged
 
 
 def test_a_field_that_the_old_records_lacked_is_filled_from_the_records() -> None:
     past = history([("c1", "m1", "d1", 0, 5), ("c1", "m2", "d2", 9, 7)])
-    cold = relaid_log(OLD, NEW, after(OLD, past).kept("card")["c1"])
+    cold = relaid_log(OLD.layouts["card"], NEW.layouts["card"], after(OLD, past).kept("card")["c1"])
     whole = after(NEW, past).kept("card")["c1"]
 
     assert cold != whole
-    assert joined_log(NEW, whole, cold) == whole
+    assert joined_log(NEW, "card", whole, cold) == whole
 
 
 def test_a_log_over_its_cap_loses_the_oldest() -> None:
-    many = records(NEW, history([("c1", "m1", None, at, 1) for at in range(70)])).packed
+    many = records(NEW, history([("c1", "m1", None, at, 1) for at in range(70)])).packed["card"]
 
-    joined = joined_log(NEW, b"".join(many), b"".join(many[60:]))
+    joined = joined_log(NEW, "card", b"".join(many), b"".join(many[60:]))
 
     assert joined == b"".join(many[-64:])
 
@@ -179,7 +188,28 @@ def test_of_two_buckets_the_newer_stays_and_of_one_bucket_the_fuller(
     assert joined[5]["count"] == kept
 
 
+@given(rows=payments)
+@settings(max_examples=60, deadline=None)
+def test_a_log_of_the_time_when_all_records_were_alike_says_the_same_in_todays(
+    rows: list[tuple[str, str, str | None, int, int]],
+) -> None:
+    past = history(rows)
+
+    for card, log in after(OLD, past).kept("card").items():
+        former = in_former_records(OLD, [one for one in past if one.card_id == card])
+        assert relaid_former_log(OLD, OLD.layouts["card"], former) == log
+        assert relaid_former_log(OLD, NEW.layouts["card"], former) == relaid_log(OLD.layouts["card"], NEW.layouts["card"], log)
+
+
+def test_what_became_known_of_a_former_record_stays_known() -> None:
+    former = in_former_records(OLD, history([("c1", "m1", None, 0, 10**9)]))
+
+    relaid = relaid_former_log(OLD, OLD.layouts["card"], former[:-1] + b"\x07")
+
+    assert relaid[-1] == 7
+
+
 def test_nothing_joined_with_nothing_is_nothing() -> None:
-    assert joined_log(NEW, b"", b"") == b""
-    assert relaid_log(OLD, NEW, b"") == b""
+    assert joined_log(NEW, "card", b"", b"") == b""
+    assert relaid_log(OLD.layouts["card"], NEW.layouts["card"], b"") == b""
     assert not np.frombuffer(relaid_ring(OLD, NEW, b""), SLOT)["count"].any()

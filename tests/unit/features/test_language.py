@@ -2,6 +2,7 @@
 The language: what it accepts, what it refuses and how, and what its shipped files declare.
 """
 
+import json
 import math
 import re
 from pathlib import Path
@@ -216,13 +217,30 @@ def test_the_id_does_not_change_with_layout_comments_units_and_sentences():
     assert plain.id == dressed.id
 
 
+def test_the_id_of_the_shipped_features_is_the_one_that_models_were_trained_with():
+    shipped = Path(__file__).parents[3] / "models"
+
+    features = load_features((shipped / "default.features").read_text(encoding="utf-8"))
+
+    assert features.id == json.loads((shipped / "fraud.json").read_text(encoding="utf-8"))["feature_set"]
+
+
+def test_the_records_of_a_kind_keep_only_what_its_own_features_look_at():
+    features = load_features(
+        "entity card log entity user log feature a = is_new(country) by card_id feature b = count() by user_id"
+    )
+
+    assert (features.layouts["card"].words, features.layouts["user"].words) == (("country",), ())
+    assert (features.layouts["card"].size, features.layouts["user"].size) == (17, 13)
+
+
 def test_a_feature_of_fields_already_kept_leaves_the_record_layout_alone():
     one = load_features(CARD + "feature a = distinct(country) by card_id over 1h")
     more = load_features(CARD + "feature a = distinct(country) by card_id over 1h feature b = is_new(country) by card_id")
     other = load_features(CARD + "feature a = distinct(country) by card_id over 1h feature b = is_new(channel) by card_id")
 
-    assert one.log_layout == more.log_layout != other.log_layout
-    assert (one.record_size, other.record_size) == (25, 29)
+    assert one.layouts["card"].id == more.layouts["card"].id != other.layouts["card"].id
+    assert (one.layouts["card"].size, other.layouts["card"].size) == (17, 21)
 
 
 def test_states_outlive_the_longest_window_and_its_delay_by_a_day_and_the_skew():

@@ -9,6 +9,7 @@ import pytest
 
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.kernel import Standing, compute, records
+from fraudstream.features.layout import amounts
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 
@@ -17,6 +18,15 @@ FEATURES = load_features(
     "feature card_count = count() by card_id feature card_is_new_country = is_new(country) by card_id "
     "feature merchant_count_3m = count() by merchant over 3m feature merchant_sum_2h = sum(amount) by merchant over 2h"
 )
+
+
+LAYOUT = FEATURES.layouts["card"]
+
+
+def _unpacked(record):
+    low, high, *rest = struct.unpack("<HBIIBIB", record)
+    second, amount, amount_high, word, flags = rest
+    return low | high << 16, second, amount, amount_high, word, flags
 
 
 def _at(second, name=None, **fields):
@@ -37,15 +47,21 @@ def _slot(ring, resolution, index):
 def test_a_record_holds_hash_time_amount_words_and_flags_in_this_order():
     row = records(FEATURES, [_at(7, country="BE")])
 
-    digest, second, amount, word, flags = struct.unpack("<QIqIB", row.packed[0])
+    digest, second, amount, high, word, flags = _unpacked(row.packed["card"][0])
 
-    assert (digest, second, amount, flags) == (int(row.hashes[0]), 7, 100, 0)
+    assert (digest, second, amount, high, flags) == (int(row.hashes[0]) % 2**24, 7, 100, 0, 0)
     assert word != 0
-    assert (FEATURES.record_size, FEATURES.flag_offset) == (25, 24)
+    assert (LAYOUT.size, LAYOUT.flag_offset) == (17, 16)
+
+
+def test_the_largest_amount_fits_into_a_record():
+    row = records(FEATURES, [_at(7, amount_minor=10**12)])
+
+    assert amounts(LAYOUT.table(row.packed["card"][0])).tolist() == [10**12]
 
 
 def test_a_missing_field_has_the_word_zero():
-    assert struct.unpack("<QIqIB", records(FEATURES, [_at(7)]).packed[0])[3] == 0
+    assert _unpacked(records(FEATURES, [_at(7)]).packed["card"][0])[4] == 0
 
 
 def test_a_full_log_loses_its_oldest_quarter():
@@ -53,7 +69,7 @@ def test_a_full_log_loses_its_oldest_quarter():
 
     _, states = _touch(store, *(_at(second) for second in range(9)))
 
-    times = np.frombuffer(states.logs["card"][0], FEATURES.record_dtype)["time"].tolist()
+    times = LAYOUT.table(states.logs["card"][0])["time"].tolist()
     assert times == [2, 3, 4, 5, 6, 7, 8]
 
 
@@ -122,9 +138,9 @@ def test_outcomes_and_labels_change_only_the_flags_and_the_count_of_frauds():
     store.set_labels(rows, [True, False])
 
     after = store.states(rows)
-    tables = [np.frombuffer(states.logs["card"][0], FEATURES.record_dtype) for states in (before, after)]
+    tables = [LAYOUT.table(states.logs["card"][0]) for states in (before, after)]
     assert tables[1]["flags"].tolist() == [0b0111, 0b1000]
-    for name in ("hash", "time", "amount", "country"):
+    for name in ("hash", "time", "amount", "amount_high", "country"):
         assert tables[0][name].tolist() == tables[1][name].tolist()
     assert _slot(after.rings["merchant"][0], 0, 0) == (0, 2, 1, 200.0)
 
@@ -162,18 +178,28 @@ def test_the_matrix_has_a_row_per_transaction_and_a_column_per_feature(batch):
     assert found.flags["C_CONTIGUOUS"]
 
 
-def test_bytes_of_the_hash_inside_another_record_are_not_taken_for_it():
+def test_bytes_of_an_identity_inside_another_record_are_not_taken_for_it():
     store = MemoryEntityStore(FEATURES)
     first, second = _at(1), _at(2)
-    digest = records(FEATURES, [second]).packed[0][:8]
-    planted = int.from_bytes(digest, "little", signed=True)
-
     rows = records(FEATURES, [first, second])
     store.touch(rows)
     log = store.states(rows).logs["card"][0]
-    forged = log[:12] + struct.pack("<q", planted) + log[20:25] + log[25:]
+
+    # What stands behind it in the log has the identity of the first one, but across two records.
+    forged = log + log[:5] + log[: LAYOUT.size] + log[: LAYOUT.size - 5]
     states = store.states(rows)
     states.logs["card"][:] = [forged, forged]
     found = compute(FEATURES, [first, second], rows, [Standing.SEEN] * 2, states)
 
     assert found[:, 0].tolist() == [0.0, 1.0]
+
+
+def test_transactions_of_one_second_and_one_amount_are_told_apart():
+    store = MemoryEntityStore(FEATURES)
+    batch = [_at(1, name) for name in ("a", "b", "c")]
+    rows = records(FEATURES, batch)
+    store.touch(rows)
+
+    found = compute(FEATURES, batch, rows, [Standing.SEEN] * 3, store.states(rows))
+
+    assert found[:, 0].tolist() == [0.0, 1.0, 2.0]
