@@ -71,6 +71,9 @@ class Desk:
     async def says(self, words: str) -> None:
         await wait_until(lambda: words in json.dumps(self.slack.now["1.000100"]), f"the message says {words!r}")
 
+    async def idle(self) -> bool:
+        return await self.client.zcard("alertdue:slack") == 0
+
     async def labels(self) -> list[Mapping[str, Any]]:
         return [json.loads(fields[b"data"]) for _, fields in await self.client.xrange("transactions:labels")]
 
@@ -123,6 +126,7 @@ async def test_fraud_labels_every_payment_of_the_group_and_the_message_says_who(
         "delete_original": False,
         "text": "3 payments labelled fraud.",
     }
+    await wait_until(lambda: desk.slack.replies, "the thread says it too")
     assert [reply["text"] for reply in desk.slack.replies] == ["Marked fraud by @ann"]
     assert len(desk.slack.posts) == 1
     assert '"Undo"' in json.dumps(desk.slack.now["1.000100"])
@@ -175,12 +179,12 @@ async def test_a_snooze_keeps_the_rule_quiet_for_that_card_and_for_no_other(desk
     await desk.flag("txn_2")
     await desk.flag("txn_3", card="tok_00009999")
     await wait_until(lambda: len(desk.slack.posts) == 2, "the other card is posted")
+    await wait_until(desk.idle, "what was told is noted")
     group = await desk.client.hgetall(f"alertgroup:{alert_id}")
 
     assert "•••• 9999" in json.dumps(desk.slack.posts[1], ensure_ascii=False)
     assert (group[b"n"], group[b"muted"]) == (b"2", b"1")
     assert await desk.client.get("alertof:txn_2") == alert_id.encode()
-    assert await desk.client.zcard("alertdue:slack") == 0
 
 
 @pytest.mark.parametrize(
@@ -188,7 +192,7 @@ async def test_a_snooze_keeps_the_rule_quiet_for_that_card_and_for_no_other(desk
     [
         ({"secret": "another"}, {}),
         ({"ahead_s": -302}, {}),
-        ({"ahead_s": 302}, {}),
+        ({"ahead_s": 360}, {}),  # and not just over the bound: a busy machine looks later
         ({}, {"X-Slack-Signature": ""}),
         ({}, {"X-Slack-Signature": "v0=00"}),
         ({}, {"X-Slack-Request-Timestamp": "yesterday"}),

@@ -14,7 +14,7 @@ import pytest
 
 from fraudstream.adapters.redis_alert_answers import Actor
 from fraudstream.adapters.slack import SlackAlertChannel
-from fraudstream.domain.alert import Alert, Digest, Notice, Severity
+from fraudstream.domain.alert import Alert, Digest, Message, Notice, Severity
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.errors import AlertFailed, StreamUnavailable
 from fraudstream.fleet.ports import Delivery
@@ -43,7 +43,9 @@ def _slack(**changes: Any) -> dict[str, Any]:
 
 
 async def test_siblings_share_one_message_that_is_told_anew_in_place(valkey: LocalValkey) -> None:
-    async with a_hall(valkey.url) as hall:
+    # Long enough for all of a batch to be folded before it is told, however busy the machine is.
+    gaps = dict.fromkeys(Severity, 1.0)
+    async with a_hall(valkey.url, _slack(first_wait_s=gaps, gap_s=gaps)) as hall:
         slack = RememberingChannel("slack")
         hall.work(hall.desk(slack))
 
@@ -58,8 +60,7 @@ async def test_siblings_share_one_message_that_is_told_anew_in_place(valkey: Loc
         assert slack.replies == ["12 payments by now, 150.00 USD"]
         assert hall.members() == sorted(f"txn_{number}" for number in range(12))
         assert hall.side.xpending("transactions:fraud", "alerter")["pending"] == 0
-        # What was told is counted a moment after it is noted.
-        await wait_until(lambda: sum(count for _, _, count in hall.counts.ends) == 12, "all twelve counted")
+        assert sum(count for _, _, count in hall.counts.ends) == 12
 
 
 async def test_one_group_is_told_anew_no_more_often_than_its_gap(valkey: LocalValkey) -> None:
@@ -74,8 +75,7 @@ async def test_one_group_is_told_anew_no_more_often_than_its_gap(valkey: LocalVa
         await hall.idle("slack")
 
         pairs = zip(slack.times_s, slack.times_s[1:], strict=False)
-        tellings = [later - earlier for earlier, later in pairs if later - earlier > 0.05]
-        assert min(tellings) >= 0.38
+        assert min(later - earlier for earlier, later in pairs) >= 0.38, "the gap is that of the server's clock"
         assert slack.updates[-1].transactions == 20
 
 
@@ -220,15 +220,17 @@ async def test_while_a_channel_is_away_the_fallback_tells_and_the_channel_follow
     pace = PaceLimits(failures_to_rest=2, rest_s=0.6, concurrent=1)
     async with a_hall(valkey.url, _slack(pace=pace, tries=50)) as hall:
         slack, email = RememberingChannel("slack"), RememberingChannel("email")
-        slack.failures.extend([_busy()] * 2)
+        slack.always = _busy()
         hall.work(hall.desk(slack, fallback="email"))
         hall.work(hall.desk(email))
 
         await hall.flag(*(a_flagged(number) for number in range(4)))
+        await wait_until(lambda: email.posts, "the fallback tells")
+        slack.always = None
         await hall.idle("slack", "email")
 
         assert len(slack.posts) == 4
-        assert 1 <= len(email.posts) <= 4
+        assert len(email.posts) <= 4
         assert hall.letters() == []
 
 
@@ -285,7 +287,7 @@ async def test_a_drop_after_accepting_doubles_a_post_once_and_an_update_not_at_a
 async def test_one_process_leads_and_another_takes_over_when_it_is_gone(
     valkey: LocalValkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fraudstream.adapters.redis_alerts._LEAD_S", 0.5)
+    monkeypatch.setattr("fraudstream.adapters.redis_alerts._LEAD_S", 2.0)
     async with a_hall(valkey.url) as hall:
         first, second = RememberingChannel("slack"), RememberingChannel("slack")
         leading = hall.work(hall.desk(first))
@@ -333,14 +335,15 @@ async def test_a_clean_stop_hands_the_lead_on_at_once(valkey: LocalValkey) -> No
 
 
 async def test_a_storm_is_one_digest_told_anew_and_says_when_it_is_over(valkey: LocalValkey) -> None:
-    storm = StormLimits(enter_groups=10, leave_groups=3, window_s=1.0, calm_s=1.0)
+    storm = StormLimits(enter_groups=10, leave_groups=3, window_s=3.0, calm_s=1.0)
     async with a_hall(valkey.url, _slack(storm=storm)) as hall:
         slack = RememberingChannel("slack")
         hall.work(hall.desk(slack))
 
         for start in range(0, 120, 40):
             await hall.flag(*(a_flagged(number) for number in range(start, start + 40)))
-            await asyncio.sleep(0.2)
+            folded = start + 40
+            await wait_until(lambda least=folded: hall.counts.folded_of("slack") >= least, "they are folded")
         await wait_until(lambda: slack.updates and _over(slack.updates[-1]), "the storm is over")
         await hall.idle("slack")
 
@@ -384,7 +387,7 @@ async def test_in_quiet_hours_only_the_critical_is_told_and_the_rest_waits_for_t
         hall.work(hall.desk(slack))
 
         await hall.flag(a_flagged(1), a_flagged(2, outcome=Outcome.REVIEW), a_flagged(3, outcome=Outcome.CHALLENGE))
-        await wait_until(lambda: slack.posts and len(hall.counts.folds), "one is told and the rest is folded")
+        await wait_until(lambda: slack.posts and hall.counts.ends and hall.counts.folds, "one is told and the rest is folded")
 
         ((digest_id, due_ms),) = hall.side.zrange("alertdue:slack", 0, -1, withscores=True)
         assert [message.severity for message in slack.posts] == [Severity.CRITICAL]
@@ -466,6 +469,21 @@ def _no_wait_for_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SWIFT, "slack", msgspec.structs.replace(SWIFT["slack"], pace=FREE))  # type: ignore[arg-type]
 
 
+class _Doubted(SlackAlertChannel):
+    """
+    Slack's channel, with a count of the posts of which nobody knows whether they arrived: lost replies, and slow ones.
+    """
+
+    doubts = 0
+
+    async def post(self, message: Message) -> str:
+        try:
+            return await super().post(message)
+        except AlertFailed as exc:
+            self.doubts += "no answer" in exc.detail
+            raise
+
+
 async def test_a_moody_slack_gets_every_alert_and_at_most_one_double_per_drop(valkey: LocalValkey) -> None:
     moods, draws = random.Random(11), ("429:0.05", "429:0.21", "500", "502", "drop", "timeout", "internal_error", "page")
     free = PaceLimits(concurrent=8, failures_to_rest=1000)
@@ -473,9 +491,7 @@ async def test_a_moody_slack_gets_every_alert_and_at_most_one_double_per_drop(va
         fake_slack(lambda: moods.choice(draws) if moods.random() < 0.3 else "ok") as slack,
         a_hall(valkey.url, _slack(storm=None, tries=1000, pace=free)) as hall,
     ):
-        channel = SlackAlertChannel(
-            "xoxb-test", "#fraud", base_url=slack.base_url, timeout_s=1.5
-        )  # a slow machine is no lost reply
+        channel = _Doubted("xoxb-test", "#fraud", base_url=slack.base_url, timeout_s=1.0)
         hall.work(hall.desk(channel))
         await hall.flag(*map(a_flagged, range(100)))
         await hall.idle("slack")
@@ -485,11 +501,10 @@ async def test_a_moody_slack_gets_every_alert_and_at_most_one_double_per_drop(va
         await channel.close()
 
         posts = Counter(message["metadata"]["event_payload"]["alert_id"] for message in slack.posts)
-        unsure = sum(path == "chat.postMessage" and fate in ("drop", "timeout") for _, path, fate in slack.log)
         told = [message for message in slack.now.values() if "(2 payments)" in str(message)]
         now = {message["metadata"]["event_payload"]["alert_id"] for message in told}
         assert len(posts) == len(now) == 100
-        assert 0 < posts.total() - 100 <= unsure
+        assert 0 < posts.total() - 100 <= channel.doubts
         assert hall.letters() == []
         assert {fate.partition(":")[0] for _, _, fate in slack.log} >= {"ok", "429", "500", "502", "drop", "timeout"}
 
@@ -503,6 +518,6 @@ async def test_a_channel_without_a_budget_is_told_of_many_at_once(valkey: LocalV
         started_s = time.monotonic()
         await hall.idle("console")
 
-        assert time.monotonic() - started_s < 15, "five a second would take a minute"
+        assert time.monotonic() - started_s < 40, "five a second would take a minute"
         told = [message.alert.transaction_id for message in console.posts if isinstance(message, Notice)]
         assert sorted(told) == sorted(f"txn_{number}" for number in range(300))

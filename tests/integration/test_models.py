@@ -359,7 +359,8 @@ async def test_promotions_during_a_run_lose_nothing_and_every_decision_is_of_the
         found = [decode_decision(value) for _, each in client.xrange("transactions:decisions") for value in each.values()]
     explained = await explain(found, Shelf(settings))
 
-    late = [each for each in found if each.transaction.transaction_id in ids_of(sent[2_400:])]
+    last = ids_of(sent[2_400:])
+    late = [each for each in found if each.transaction.transaction_id in last]
     assert Counter(each.transaction.transaction_id for each in found) == Counter(dict.fromkeys(ids_of(sent), 1))
     assert [each for each in found if each.degraded or each.probability is None] == []
     assert {each.model for each in found} >= {one, two}

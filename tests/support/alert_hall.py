@@ -62,17 +62,18 @@ class RememberingChannel:
         return place
 
     async def reply(self, words: str, message: Message, place: str) -> None:
-        self._take(self.replies, words)
+        self._take(self.replies, words, told=False)
 
     async def close(self) -> None:
         return
 
-    def _take(self, kept: list[Any], what: object) -> None:
+    def _take(self, kept: list[Any], what: object, *, told: bool = True) -> None:
         self.tries += 1
         failure = self.failures.popleft() if self.failures else self.always
         if failure is None or self.accepts_before_failing:
             kept.append(what)
-            self.times_s.append(time.monotonic())
+            if told:
+                self.times_s.append(time.monotonic())
         if failure is not None:
             raise failure
 
@@ -101,6 +102,12 @@ class Counts:
 
     def folded(self, channel: str, reason: str, groups: int, transactions: int) -> None:
         self.folds.append((channel, reason, transactions))
+
+    def folded_of(self, channel: str) -> int:
+        """
+        Return how many payments went into digests.
+        """
+        return sum(transactions for name, _, transactions in self.folds if name == channel)
 
     def weather(self, channel: str, *, storm: bool) -> None:
         self.storms.append(storm)
@@ -137,13 +144,14 @@ class Hall:
         self.answers = RedisAlertAnswers(client, self.keys)
         self._stop = asyncio.Event()
         self._running: list[asyncio.Task[None]] = []
+        self._desks: list[AlertDesk] = []
 
     def desk(self, channel: AlertChannel, *, fallback: str = "", book: AlertBook | None = None, me: str = "") -> AlertDesk:
         """
         Return a desk that does not work yet.
         """
         clock = RedisClock()
-        return AlertDesk(
+        desk = AlertDesk(
             channel,
             book or RedisAlertBook(self._client, self.keys, clock, me=me),
             clock,
@@ -151,6 +159,8 @@ class Hall:
             fallback=fallback,
             report=self.counts,
         )
+        self._desks.append(desk)
+        return desk
 
     def book(self, me: str = "") -> RedisAlertBook:
         """
@@ -178,11 +188,15 @@ class Hall:
 
     async def idle(self, *channels: str) -> None:
         """
-        Wait until nothing is due any more.
+        Wait until nothing is due any more, and what was told is counted too, which comes after it is noted.
         """
-        await wait_until(
-            lambda: not any(self.side.zcard(f"alertdue:{name}") for name in channels), "nothing is due", timeout_s=15
-        )
+
+        def nothing() -> bool:
+            return not any(self.side.zcard(f"alertdue:{name}") for name in channels) and not any(
+                desk._flying for desk in self._desks
+            )
+
+        await wait_until(nothing, "nothing is due")
 
     def group_of(self, transaction_id: str) -> dict[str, str]:
         """

@@ -2,7 +2,12 @@
 Real servers for tests: one Valkey and one PostgreSQL per session, a clean piece of each per test, and own ones to break.
 """
 
+import atexit
+import functools
+import shutil
+import subprocess
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -16,6 +21,41 @@ FAST = {"fsync": "off", "full_page_writes": "off"}
 _TEMPLATE = "migrated"
 
 
+class CopiedPostgres(LocalPostgres):
+    """
+    A PostgreSQL that is soon up: its cluster is a copy of one that this process has made once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(settings=FAST, binaries=_made_cluster().programs)
+
+    def _initialise(self, password: Path) -> None:
+        made = _made_cluster()
+        shutil.copyfile(made.folder / "password", password)
+        subprocess.run(["cp", "--archive", str(made.data), str(self.data)], check=True)
+
+
+class _Made(LocalPostgres):
+    @property
+    def programs(self) -> Path:
+        """
+        The programs that it ran: where root's wheel is out of reach for others, a copy.
+        """
+        return self._binaries
+
+
+@functools.cache
+def _made_cluster() -> _Made:
+    """
+    Return a cluster that nobody runs, made once.
+    """
+    made = _Made(settings=FAST)
+    atexit.register(made.close)
+    made.start()
+    made.stop()
+    return made
+
+
 @pytest.fixture(scope="session")
 def valkey_server() -> Iterator[LocalValkey]:
     with LocalValkey() as server:
@@ -24,7 +64,7 @@ def valkey_server() -> Iterator[LocalValkey]:
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[LocalPostgres]:
-    with LocalPostgres(settings=FAST) as server:
+    with CopiedPostgres() as server:
         yield server
 
 
@@ -52,7 +92,7 @@ async def own_postgres() -> AsyncIterator[LocalPostgres]:
     """
     A PostgreSQL of this test's own, migrated, which it may stop, kill and start.
     """
-    with LocalPostgres(settings=FAST) as server:
+    with CopiedPostgres() as server:
         await migrate(server.url)
         yield server
 

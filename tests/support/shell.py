@@ -1,17 +1,16 @@
 """
-The console command as a person runs it: a process, its words, its exit code.
+The console command as a person runs it: a process, its words, its exit code; forked, as in ``nursery``.
 """
 
 import asyncio
 import json
 import os
 import subprocess
-import sys
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from tempfile import TemporaryFile
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.support.nursery import ROOT, Order, start
 
 
 def servers_of(redis_url: str, postgres_url: str, **more: str) -> dict[str, str]:
@@ -26,10 +25,21 @@ async def run(given: Mapping[str, str], *words: str, stdin: bytes = b"") -> subp
     """
     Run ``fraudstream`` with words and wait for its end.
     """
-    command = [sys.executable, "-m", "fraudstream", *words]
-    return await asyncio.to_thread(
-        subprocess.run, command, cwd=ROOT, env=dict(given), input=stdin, capture_output=True, check=False, timeout=120
-    )
+    return await asyncio.to_thread(_run, given, words, stdin)
+
+
+def _run(given: Mapping[str, str], words: Sequence[str], stdin: bytes) -> subprocess.CompletedProcess[bytes]:
+    with TemporaryFile() as typed, TemporaryFile() as out, TemporaryFile() as err:
+        typed.write(stdin)
+        typed.seek(0)
+        forked = start(Order("fraudstream", words, given, str(ROOT)), stdin=typed, stdout=out, stderr=err)
+        try:
+            code = forked.wait(120)
+        finally:
+            forked.kill()
+        for one in (out, err):
+            one.seek(0)
+        return subprocess.CompletedProcess(forked.args, code, out.read(), err.read())
 
 
 async def answer(given: Mapping[str, str], *words: str, code: int = 0, stdin: bytes = b"") -> dict[str, Any]:

@@ -8,6 +8,7 @@ import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,11 @@ from fraudstream.domain.codec import parse_transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.layout import HASH_BYTES
 from fraudstream.features.load import load_features
+from fraudstream.local.worker import LocalWorker
 from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.synthetic import generate
+from tests.support.nursery import Order, start
+from tests.support.servers import CopiedPostgres
 from tests.support.wait import wait_until_sync
 
 #: Times that make a death noticed within a second or two.
@@ -34,13 +38,51 @@ QUICK = {
 }
 
 
-def a_system(groups: Sequence[str], *, deadline_ms: int = 250, **settings: str) -> LocalSystem:
+class ForkedWorker(LocalWorker):
+    """
+    ``LocalWorker`` without the second of imports at each start: forked from the nursery, which also ends it when we die.
+    """
+
+    #: What is run; the words follow.
+    module = "fraudstream"
+
+    def _launch(self) -> None:
+        words = self._command()[3:]
+        with self.log.open("wb") as log:
+            order = Order(self.module, words, self._environment(), str(self.folder))
+            self._process = start(order, stdout=log, stderr=log)
+
+
+class System(LocalSystem):
+    """
+    A system that is soon up: its workers are forks, its cluster is a copy.
+    """
+
+    worker: type[LocalWorker] = ForkedWorker
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.postgres = CopiedPostgres()
+
+    def start_workers(self) -> None:
+        first = len(self.workers)
+        self.workers += [
+            self.worker(groups, environment=self.environment(), folder=self.folder / f"{groups.replace(',', '-')}-{number}")
+            for number, groups in enumerate(self._groups, first)
+        ]
+        for worker in self.workers[first:]:
+            self._stack.callback(worker.kill)  # the test is over: who wants to see a drain calls stop_workers
+        with ThreadPoolExecutor(len(self._groups)) as pool:
+            list(pool.map(LocalWorker.start, self.workers[first:]))
+
+
+def a_system(groups: Sequence[str], *, deadline_ms: int = 250, **settings: str) -> System:
     """
     Return a system that is not started yet; ``settings`` are environment names of ours, without the prefix.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("FRAUDSTREAM_", "REDIS_", "POSTGRES_"))}
     given = {f"FRAUDSTREAM_{name.upper()}": value for name, value in settings.items()}
-    return LocalSystem(inherited={**kept, **QUICK, **given}, deadline_ms=deadline_ms, horizon_s=0, groups=groups)
+    return System(inherited={**kept, **QUICK, **given}, deadline_ms=deadline_ms, horizon_s=0, groups=groups)
 
 
 def payments(count: int, *, seed: int = 5) -> list[bytes]:

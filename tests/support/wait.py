@@ -7,10 +7,14 @@ import inspect
 import time
 from collections.abc import Awaitable, Callable
 
+#: Longest wait, in seconds: only what never comes takes so long, and no machine is that slow.
+LONG_S = 60.0
 _POLL_S = 0.01
 
 
-async def wait_until(predicate: Callable[[], object | Awaitable[object]], description: str, *, timeout_s: float = 10.0) -> None:
+async def wait_until(
+    predicate: Callable[[], object | Awaitable[object]], description: str, *, timeout_s: float = LONG_S
+) -> None:
     """
     Return once ``predicate`` (a function or a coroutine function) says something true.
 
@@ -28,7 +32,7 @@ async def wait_until(predicate: Callable[[], object | Awaitable[object]], descri
         await asyncio.sleep(_POLL_S)
 
 
-def wait_until_sync(predicate: Callable[[], object], description: str, *, timeout_s: float = 10.0) -> None:
+def wait_until_sync(predicate: Callable[[], object], description: str, *, timeout_s: float = LONG_S) -> None:
     """
     The same for tests without an event loop.
     """
