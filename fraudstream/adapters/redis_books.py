@@ -27,6 +27,7 @@ _FOR_EVER = (
     "retry:",
     "waiting:",
     "rules:",
+    "tokens:",
     "models:",
     "lists:",
 )

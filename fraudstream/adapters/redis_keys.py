@@ -18,6 +18,8 @@ RULES_APPLIED, RULES_EXPECTED = "rules:{default}:applied", "rules:{default}:expe
 LISTS_ACTIVE, LISTS_LOG = "lists:{default}:active", "lists:{default}:log"
 #: Which models are in use, the history of that, and what shadows said lately; one slot holds them and every note.
 MODELS_ACTIVE, MODELS_LOG, MODEL_SHADOWS = (f"models:{{default}}:{kind}" for kind in ("active", "log", "shadow_scores"))
+#: The key of the tokens that stand for people, where the settings give none.
+TOKENS = "tokens:{default}:key"
 
 #: The groups that must have acknowledged an entry before the janitor may drop it, by stream.
 GROUPS: dict[str, tuple[str, ...]] = {

@@ -3,6 +3,7 @@ A backtest from the outside: which rules, which payments, which lists as they we
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -14,8 +15,10 @@ from fraudstream.adapters.decision_tables import holds_decisions, masked, query_
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.app.connections import address
+from fraudstream.app.list_files import ListFiles
 from fraudstream.app.list_library import ListLibrary
 from fraudstream.app.loading import load_rulebook
+from fraudstream.app.people import fleet_tokens
 from fraudstream.app.rule_files import RuleBench
 from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidRule, InvalidSettings, InvalidSource, InvalidTransaction, TransientError
@@ -72,7 +75,7 @@ async def run_backtest(settings: Settings, plan: BacktestPlan) -> tuple[Report, 
         InvalidSettings: No payments are named.
         DecisionStoreUnavailable: The database does not answer.
     """
-    bench, policy = RuleBench(settings), load_rulebook(settings).policy
+    bench, policy = await _bench(settings, plan), load_rulebook(settings).policy
     candidate = bench.load(read_rules(plan.rules), name=str(plan.rules))
     baseline = _baseline(settings, plan, bench)
     known_at = plan.known_at or datetime.now(UTC)
@@ -92,6 +95,19 @@ async def run_backtest(settings: Settings, plan: BacktestPlan) -> tuple[Report, 
     )
     told = report(found, known_at_ms=known_at_ms, maturity_days=plan.maturity_days)
     return msgspec.structs.replace(told, notes=(*notes, *told.notes)), candidate
+
+
+async def _bench(settings: Settings, plan: BacktestPlan) -> RuleBench:
+    """
+    Return what loads rules: for decisions on record, in which tokens stand for people, with tokens in rules and lists too.
+
+    With Redis away, and no key in the settings, a rule that asks for one person finds nobody.
+    """
+    if plan.data is None or holds_decisions(plan.data):
+        with suppress(TransientError):
+            tokens = await fleet_tokens(settings)
+            return RuleBench(settings, *ListFiles(settings, tokens).read(), written=tokens.text)
+    return RuleBench(settings)
 
 
 def _baseline(settings: Settings, plan: BacktestPlan, bench: RuleBench) -> RuleSet | None:

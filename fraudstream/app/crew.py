@@ -23,6 +23,7 @@ from fraudstream.adapters.redis_models import RedisModels
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
+from fraudstream.adapters.redis_token_key import RedisTokenKey
 from fraudstream.adapters.redis_troubles import RedisTroubles
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
 from fraudstream.app.alerting import Alerting
@@ -32,9 +33,9 @@ from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
 from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
+from fraudstream.app.people import FleetTokens, tokens_of
 from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.app.warm import warm_up
-from fraudstream.domain.tokens import Tokens
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.stalls import Changes
@@ -64,7 +65,6 @@ class Crew:
 
     def __init__(self, settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> None:
         self._settings = settings
-        self._tokens = None if settings.token_key is None else Tokens(settings.token_key.encode())
         self._metrics = metrics
         self._stack = stack
         self._keys = Keys()
@@ -101,6 +101,9 @@ class Crew:
         )
         await self._clock.set(self._commands)
         structlog.get_logger().info("server_checked", server=server)
+        kept = RedisTokenKey(self._commands)
+        self._tokens = await tokens_of(self._settings, kept)
+        self.people = FleetTokens(self._settings, kept, self._tokens)
         self.janitor = RedisJanitor(self._commands, self._keys)
         for group in self._settings.groups:
             await self._join(group)
@@ -199,9 +202,11 @@ class Crew:
             await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
 
     async def _rules_judge(self, rulebook: Rulebook, report: GroupReport, worker: str) -> Judge:
-        lists = FleetLists(self._settings, RedisLists(self._commands, self._address.blocking))
+        lists = FleetLists(self._settings, RedisLists(self._commands, self._address.blocking), self._tokens)
         await lists.start()
-        from_file = load_rule_set(self._settings, rulebook.features, lists=lists.contents, rates=lists.rates)
+        from_file = load_rule_set(
+            self._settings, rulebook.features, lists=lists.contents, rates=lists.rates, written=lists.written
+        )
         warm_up(rulebook.features, from_file.evaluate)
         judge = RulesJudge(from_file, report)
         self.rule_watch = RuleWatch(

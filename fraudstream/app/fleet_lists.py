@@ -10,6 +10,7 @@ from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.app.list_files import ListFiles
 from fraudstream.app.list_library import ListLibrary, versions_in_force
 from fraudstream.domain.errors import InvalidRule, TransientError
+from fraudstream.domain.tokens import Tokens
 from fraudstream.rules.list_hits import ListHits
 from fraudstream.rules.lists import ListContents
 from fraudstream.rules.rates import RATES, Rates
@@ -23,14 +24,18 @@ class FleetLists:
     """
     What one worker has of the lists; ``contents`` and ``rates`` are replaced as a whole, never changed.
 
+    ``written`` says how a text stands in payments, and so in lists and in what rules compare with.
+
     Args:
         settings: Name the files.
         store: The lists of the fleet.
+        tokens: What stands for people in payments, and so in the lists of the files.
     """
 
-    def __init__(self, settings: Settings, store: RedisLists) -> None:
-        self._files = ListFiles(settings)
+    def __init__(self, settings: Settings, store: RedisLists, tokens: Tokens) -> None:
+        self._files = ListFiles(settings, tokens)
         self._store = store
+        self.written = tokens.text
         self._library = ListLibrary(store)
         self._seen: dict[str, str] = {}
         self.contents: Mapping[str, ListContents] = {}

@@ -12,12 +12,15 @@ import msgspec
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_lists import ListChange, ListDelta, ListHits, ListMove, ListPointer, RedisLists, StoredBody
 from fraudstream.adapters.redis_rules import RedisRuleSets
+from fraudstream.adapters.redis_token_key import RedisTokenKey
 from fraudstream.app.connections import address
 from fraudstream.app.list_files import ListFiles
 from fraudstream.app.list_library import ListLibrary, changed_body, full_body, versions_in_force, whole
 from fraudstream.app.list_timeline import lists_over_time
 from fraudstream.app.loading import load_rulebook
+from fraudstream.app.people import tokens_of
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
+from fraudstream.domain.tokens import Tokens
 from fraudstream.rules.entries import ListEntry, normal
 from fraudstream.rules.lists import ListContents, versions
 from fraudstream.rules.load import load_rules, read_rules
@@ -75,15 +78,29 @@ class ListDesk:
         store: The lists in Redis.
         sets: The rule sets in Redis.
         actor: Who sits here; the name is believed.
+        tokens: What stands for people in payments: entries that are people become tokens on their way in.
     """
 
-    def __init__(self, settings: Settings, store: RedisLists, sets: RedisRuleSets, actor: str) -> None:
+    def __init__(self, settings: Settings, store: RedisLists, sets: RedisRuleSets, actor: str, tokens: Tokens) -> None:
         self._settings = settings
         self._store = store
         self._sets = sets
         self.actor = actor
         self._library = ListLibrary(store)
-        self._files, self._file_rates = ListFiles(settings).read()
+        self._tokens = tokens
+        self._files, self._file_rates = ListFiles(settings, tokens).read()
+
+    def in_payments(self, value: str) -> str:
+        """
+        Return how a value stands in payments once a worker has read them.
+        """
+        return self._tokens.text(value)
+
+    def written(self, value: str) -> str:
+        """
+        Return the one way in which an entry stands in a list.
+        """
+        return self.in_payments(normal(value))
 
     async def overview(self) -> list[ListRow]:
         """
@@ -171,7 +188,7 @@ class ListDesk:
             InvalidRule: The name is none, or a rule in force would fail its tests.
             RuleSetRefused: Nothing would change, or somebody else was faster.
         """
-        return await self._change(name, {normal(one.value): one for one in entries}, set(), reason=reason, kind=kind)
+        return await self._change(name, {self.written(one.value): one for one in entries}, set(), reason=reason, kind=kind)
 
     async def remove(self, name: str, values: Sequence[str], *, reason: str) -> ListEdit:
         """
@@ -181,7 +198,7 @@ class ListDesk:
             InvalidRule: An entry is not there, or a rule in force would fail its tests.
             RuleSetRefused: Somebody else was faster.
         """
-        return await self._change(name, {}, {normal(value) for value in values}, reason=reason, kind="remove")
+        return await self._change(name, {}, {self.written(value) for value in values}, reason=reason, kind="remove")
 
     async def replace(self, name: str, entries: Sequence[ListEntry], *, reason: str) -> ListEdit:
         """
@@ -194,7 +211,8 @@ class ListDesk:
         versions({name: ListContents()})
         seen = (await self._store.pointers()).get(name, ListPointer())
         old = await self._present(name, seen)
-        body = await asyncio.to_thread(full_body, list(entries), author=self.actor, at_ms=_now_ms())
+        told = [_written(self.written(one.value), one) for one in entries]
+        body = await asyncio.to_thread(full_body, told, author=self.actor, at_ms=_now_ms())
         contents = whole(body)
         if old is not None and contents.all_entries() == old.all_entries():
             raise RuleSetRefused(f"@{name} holds exactly this already")
@@ -338,7 +356,13 @@ class ListDesk:
             lists.pop(name, None)
         rule_set = (await self._sets.pointer()).rule_set
         text = (await self._sets.body(rule_set)).text if rule_set else read_rules(locate(self._settings.rules_path))
-        load_rules(text, features=load_rulebook(self._settings).features.names, lists=lists, name="the rules in force")
+        load_rules(
+            text,
+            features=load_rulebook(self._settings).features.names,
+            lists=lists,
+            name="the rules in force",
+            written=self.in_payments,
+        )
 
     async def _present(self, name: str, pointer: ListPointer) -> ListContents | None:
         return await self._library.contents(pointer.version) if pointer.version else self._files.get(name)
@@ -355,7 +379,8 @@ async def open_list_desk(settings: Settings, actor: str) -> AsyncIterator[ListDe
     Lend the desk for the lists of the fleet on the Redis that the settings name.
     """
     async with connected(address(settings), connections=2) as client:
-        yield ListDesk(settings, RedisLists(client), RedisRuleSets(client), actor)
+        tokens = await tokens_of(settings, RedisTokenKey(client))
+        yield ListDesk(settings, RedisLists(client), RedisRuleSets(client), actor, tokens)
 
 
 def _stack(history: Sequence[ListChange]) -> list[str]:

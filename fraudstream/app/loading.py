@@ -2,7 +2,7 @@
 What the deciding groups work by, read from the files that the settings name.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -73,14 +73,20 @@ def _text(path: Path, variable: str) -> str:
 
 
 def load_rule_set(
-    settings: Settings, features: FeatureSet, *, lists: Mapping[str, ListContents] | None = None, rates: Rates | None = None
+    settings: Settings,
+    features: FeatureSet,
+    *,
+    lists: Mapping[str, ListContents] | None = None,
+    rates: Rates | None = None,
+    written: Callable[[str], str] = str,
 ) -> RuleSet:
     """
     Load the rules of the file, over the lists and rates that are given, or those of the files when no lists are.
+    For ``written`` see ``load_rules``.
 
     Raises:
         InvalidRule: A rule or list is wrong; the text shows every problem with its place.
     """
     if lists is None:
         lists, rates = ListFiles(settings).read()
-    return load_rules_file(locate(settings.rules_path), features=features.names, lists=lists, rates=rates)
+    return load_rules_file(locate(settings.rules_path), features=features.names, lists=lists, rates=rates, written=written)

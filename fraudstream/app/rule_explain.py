@@ -9,13 +9,10 @@ import msgspec
 import numpy as np
 
 from fraudstream.adapters.postgres_search import DecisionSearch
-from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_rules import RedisRuleSets
-from fraudstream.app.connections import address
 from fraudstream.app.list_files import ListFiles
 from fraudstream.app.shelf import Shelf
 from fraudstream.domain.decision import Decision
-from fraudstream.domain.errors import InvalidRule, InvalidSettings, TransientError
+from fraudstream.domain.errors import InvalidSettings
 from fraudstream.domain.evidence import RuleHit
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.rules.load import load_rules, read_rules
@@ -103,22 +100,10 @@ async def _rules(
         lists, rates = ListFiles(settings).read()
         rules = load_rules(read_rules(file), features=features.names, lists=lists, rates=rates, name=str(file))
         return rules, str(file), []
+    await shelf.bring([decision.rule_set], [decision.lists])
     found = shelf.rules(decision.rule_set, decision.lists, features)
     if found is not None and found[0].id == decision.rule_set:
         return found[0], "the rules that decided", found[1]
-    pushed = await _pushed(settings, decision.rule_set, features)
-    if pushed is not None:
-        return pushed, "the rules that decided", []
     if found is None:
         raise InvalidSettings(f"rule set {decision.rule_set[:12]} is not at hand; name one with --rules")
     return found[0], "the rules of the settings", found[1]
-
-
-async def _pushed(settings: Settings, rule_set: str, features: FeatureSet) -> RuleSet | None:
-    lists, rates = ListFiles(settings).read()
-    try:
-        async with connected(address(settings), connections=1) as client:
-            text = (await RedisRuleSets(client).body(rule_set)).text
-    except (TransientError, InvalidRule):
-        return None
-    return load_rules(text, features=features.names, lists=lists, rates=rates, name=f"rule set {rule_set[:12]}")

@@ -2,7 +2,7 @@
 Looks at one rule file: what is wrong with it, how its tests go, what it says, and what looks like a mistake.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -92,12 +92,21 @@ class RuleBench:
         settings: Name the files.
         lists: What the lists hold; those of the files when not given.
         rates: What currencies are worth, beside lists that are given.
+        written: How a text stands in lists that are given, and in payments.
 
     Raises:
         ConfigurationError: The features or a list cannot be used.
     """
 
-    def __init__(self, settings: Settings, lists: Mapping[str, ListContents] | None = None, rates: Rates | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        lists: Mapping[str, ListContents] | None = None,
+        rates: Rates | None = None,
+        *,
+        written: Callable[[str], str] = str,
+    ) -> None:
+        self._written = written
         self.features = load_rulebook(settings).features
         files = ListFiles(settings).read() if lists is None else (lists, rates)
         self.lists: Mapping[str, ListContents] = files[0]
@@ -110,7 +119,9 @@ class RuleBench:
         Raises:
             InvalidRule: Shows every problem.
         """
-        return load_rules(source, features=self.features.names, lists=self.lists, rates=self.rates, name=name)
+        return load_rules(
+            source, features=self.features.names, lists=self.lists, rates=self.rates, name=name, written=self._written
+        )
 
     def check(self, path: Path) -> Checked:
         """

@@ -13,8 +13,10 @@ import msgspec
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_rules import Applied, Entry, Expected, Pointer, RedisRuleSets
+from fraudstream.adapters.redis_token_key import RedisTokenKey
 from fraudstream.app.connections import address
 from fraudstream.app.fleet_lists import FleetLists
+from fraudstream.app.people import tokens_of
 from fraudstream.app.rule_files import RuleBench
 from fraudstream.app.rule_watch import BELIEVED_S
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
@@ -301,9 +303,9 @@ async def open_rule_desk(settings: Settings, actor: str) -> AsyncIterator[RuleDe
     Lend the desk for the rules of the fleet on the Redis that the settings name.
     """
     async with connected(address(settings), connections=2) as client:
-        lists = FleetLists(settings, RedisLists(client))
+        lists = FleetLists(settings, RedisLists(client), await tokens_of(settings, RedisTokenKey(client)))
         await lists.start()
-        bench = RuleBench(settings, lists.contents, lists.rates)
+        bench = RuleBench(settings, lists.contents, lists.rates, written=lists.written)
         file = locate(settings.rules_path)
         yield RuleDesk(RedisRuleSets(client), bench, actor, file=file, four_eyes=settings.rules_four_eyes)
 

@@ -219,7 +219,8 @@ class RuleWatch:
 
     async def _build(self, text: str, name: str) -> RuleSet:
         lists = self._lists
-        steps = load_in_steps(text, features=self._from_file.features, lists=lists.contents, rates=lists.rates, name=name)
+        columns = self._from_file.features
+        steps = load_in_steps(text, features=columns, lists=lists.contents, rates=lists.rates, name=name, written=lists.written)
         return await in_slices(steps, self._changes)
 
     async def _ready(self, text: str, wanted: str) -> RuleSet:

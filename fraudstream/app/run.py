@@ -93,6 +93,7 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
         task.add_done_callback(lambda _: ended.set())
     chores = [sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])]
     chores.append(sweep_until(ended, crew.complain, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))
+    chores.append(sweep_until(ended, crew.people.agree, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))
     if crew.rule_watch is not None:
         chores.append(sweep_until(ended, crew.rule_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
     if crew.model_watch is not None and crew.drift_watch is not None:

@@ -18,6 +18,7 @@ from fraudstream.app.connections import address
 from fraudstream.app.list_library import ListLibrary
 from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.model_registry import open_registry
+from fraudstream.app.people import fleet_tokens
 from fraudstream.decision.policy import DecisionPolicy
 from fraudstream.domain.errors import ConfigurationError, InvalidRule, TransientError
 from fraudstream.features.definitions import FeatureSet
@@ -75,6 +76,7 @@ class Shelf:
         self._texts: list[tuple[Path, str]] | None = None
         self._lists: dict[str, list[tuple[Path, ListContents]]] | None = None
         self._tables: list[Rates] | None = None
+        self._written: Callable[[str], str] = str
 
     async def bring(self, rule_sets: Iterable[str], versions: Iterable[Mapping[str, str]]) -> None:
         """
@@ -82,6 +84,7 @@ class Shelf:
 
         Redis being away, or not having them, is told by ``rules`` as everything else that is not at hand.
         """
+        await self._ask_for_tokens()
         at_hand = {_id_of(text) for _, text in self._rule_texts()}
         sets = {one for one in rule_sets if one} - at_hand
         lists = {(name, version) for one in versions for name, version in one.items() if not self._has_version(name, version)}
@@ -92,6 +95,15 @@ class Shelf:
                 await self._fetch(RedisRuleSets(client), ListLibrary(RedisLists(client)), sets, lists)
         except TransientError:
             return
+
+    async def _ask_for_tokens(self) -> None:
+        """
+        Learn what stands for people in payments; with Redis away, a rule that asks for one of them cannot be executed again.
+        """
+        if self._written is not str:
+            return
+        with suppress(TransientError):
+            self._written = (await fleet_tokens(self._settings)).text
 
     async def _fetch(
         self, sets: RedisRuleSets, library: ListLibrary, wanted: Iterable[str], lists: Iterable[tuple[str, str]]
@@ -180,8 +192,8 @@ class Shelf:
         for exact, candidates in ((True, from_hash), (False, self._rule_texts()[:1])):
             for path, text in candidates:
                 lists, rates = self._lists_for(versions if exact else {}), self._rates_for(versions)
-                load = partial(load_rules, text, features=features.names, lists=lists, rates=rates, name=str(path))
-                loaded = _or_none(path, lambda _: load())  # noqa: B023 - called at once
+                load = partial(load_rules, text, features=features.names, lists=lists, rates=rates, written=self._written)
+                loaded = _or_none(path, lambda one: load(name=str(one)))  # noqa: B023 - called at once
                 if loaded is not None:
                     return Found(loaded, path, exact)
         return None
@@ -212,7 +224,7 @@ class Shelf:
         if self._lists is None:
             self._lists = {}
             for path in (*sorted(self._lists_path.glob("*.list")), *self._archived("*.list")):
-                contents = _or_none(path, lambda one: read_list(one.read_text(encoding="utf-8")))
+                contents = _or_none(path, lambda one: read_list(one.read_text(encoding="utf-8"), self._written))
                 if contents is not None:
                     self._lists.setdefault(path.stem, []).append((path, contents))
         return self._lists

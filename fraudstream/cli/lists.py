@@ -175,9 +175,13 @@ def check_command(
     import numpy as np
 
     at_ms = None if at is None else milliseconds_of(at, "--at")
-    state = at_desk(lambda desk: desk.contents(name, version=version, at_ms=at_ms), config=config, redis_url=redis_url)
+
+    async def work(desk: Any) -> Any:
+        return await desk.contents(name, version=version, at_ms=at_ms), [desk.in_payments(value) for value in values]
+
+    state, written = at_desk(work, config=config, redis_url=redis_url)
     times = np.full(len(values), float(at_ms if at_ms is not None else time.time() * 1000))
-    found = state.contents.matches(values, times)
+    found = state.contents.matches(written, times)
     if as_json:
         told = [
             {"value": value, "entry": None if entry is None else msgspec.to_builtins(state.contents.entry(entry))}

@@ -2,12 +2,13 @@
 ``fraudstream token``: the token of one card number, e-mail address or phone number, to look for it.
 """
 
+import asyncio
 import sys
 from typing import Annotated, Literal
 
 import typer
 
-from fraudstream.cli.asking import AsJson, Config
+from fraudstream.cli.asking import AsJson, Config, RedisUrl
 from fraudstream.cli.entry import exits, load_settings, print_json
 
 
@@ -15,20 +16,19 @@ from fraudstream.cli.entry import exits, load_settings, print_json
 def token(
     kind: Annotated[Literal["card", "email", "phone"], typer.Argument(help="What the value is.")],
     as_json: AsJson = False,
+    redis_url: RedisUrl = None,
     config: Config = None,
 ) -> None:
     """
     Read a value from standard input (never from the command line, which others can see) and write its token.
 
+    The key is that of the settings, else the one that the fleet made for itself and keeps in Redis.
+
     Example: fraudstream token email < address.txt
     """
-    from fraudstream.domain.errors import InvalidSettings
-    from fraudstream.domain.tokens import Tokens
+    from fraudstream.app.people import fleet_tokens
 
-    key = load_settings(config=config).token_key
-    if key is None:
-        raise InvalidSettings("tokens need a key; set FRAUDSTREAM_TOKEN_KEY_FILE to the path of a file with one")
-    tokens = Tokens(key.encode())
+    tokens = asyncio.run(fleet_tokens(load_settings(config=config, redis_url=redis_url)))
     value = sys.stdin.readline().strip()
     if not value:
         raise typer.BadParameter("standard input is empty; write the value there")

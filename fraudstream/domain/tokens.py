@@ -18,6 +18,8 @@ TOKEN = re.compile(r"(?:card|phone)_[a-p]{32}|email_[a-p]{32}@[A-Za-z0-9.-]+")
 #: An e-mail address (or the token of one), and a phone number in international form.
 EMAIL = re.compile(r"([A-Za-z0-9._%+-]+)@([A-Za-z0-9.-]+\.[A-Za-z]{2,})")
 PHONE = re.compile(r"\+[0-9][0-9 ().-]{7,16}[0-9]")
+#: Texts whose tokens are remembered, and the longest of them: the same people come again, and a keyed hash takes a while.
+_REMEMBERED, _LONGEST_REMEMBERED = 16_384, 256
 #: Shortest key, in bytes.
 _SHORTEST_KEY = 16
 _NOT_DIGITS = re.compile(r"[^0-9]")
@@ -53,35 +55,57 @@ class Tokens:
     """
 
     def __init__(self, key: bytes) -> None:
+        self.adopt(key)
+
+    def adopt(self, key: bytes) -> None:
+        """
+        Go on with another key.
+
+        Raises:
+            InvalidSettings: It is too short; the old one stays.
+        """
         if len(key) < _SHORTEST_KEY:
             raise InvalidSettings(
                 f"the key of tokens has {len(key)} bytes; at least {_SHORTEST_KEY} are needed: openssl rand -hex 32"
             )
-        self._key = key
+        self.key = key
+        self._remembered: dict[str, str] = {}
 
     def card(self, number: str) -> str:
         """
         Return the token of a card number; blanks and dashes do not matter.
         """
-        return keyed("card", self._key, number.replace(" ", "").replace("-", ""))
+        return keyed("card", self.key, number.replace(" ", "").replace("-", ""))
 
     def email(self, address: str) -> str:
         """
         Return the token of an e-mail address; case does not matter. The domain stays: rules look at it.
         """
         name, _, domain = address.strip().partition("@")
-        return f"{keyed('email', self._key, f'{name}@{domain}'.lower())}@{domain}"
+        return f"{keyed('email', self.key, f'{name}@{domain}'.lower())}@{domain}"
 
     def phone(self, number: str) -> str:
         """
         Return the token of a phone number; everything but its digits does not matter.
         """
-        return keyed("phone", self._key, _NOT_DIGITS.sub("", number))
+        return keyed("phone", self.key, _NOT_DIGITS.sub("", number))
 
     def text(self, text: str) -> str:
         """
         Return a text with tokens in the place of e-mail addresses and phone numbers; tokens stay.
         """
+        if "@" not in text and "+" not in text:
+            return text
+        known = self._remembered.get(text)
+        if known is None:
+            known = self._without_people(text)
+            if len(self._remembered) >= _REMEMBERED:
+                self._remembered.clear()
+            if len(text) <= _LONGEST_REMEMBERED:
+                self._remembered[text] = known
+        return known
+
+    def _without_people(self, text: str) -> str:
         if "@" in text:
             text = EMAIL.sub(lambda match: match[0] if TOKEN.fullmatch(match[0]) else self.email(match[0]), text)
         if "+" in text:

@@ -2,7 +2,7 @@
 The tests that stand beside a rule: a transaction made up from a few values, and whether the rule must hit it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from math import nan
 from typing import Any
@@ -31,15 +31,22 @@ DEFAULTS: dict[str, Any] = {
 _WORDS = {True: "hit", False: "miss"}
 
 
-def run_tests(rule: Rule, known: Mapping[str, Attribute], lists: Mapping[str, ListContents], problems: Problems) -> None:
+def run_tests(
+    rule: Rule,
+    known: Mapping[str, Attribute],
+    lists: Mapping[str, ListContents],
+    problems: Problems,
+    written: Callable[[str], str] = str,
+) -> None:
     """
     Run the tests of one rule by the reference evaluator and note those that fail, or cannot be run.
 
-    A test asks about the condition (with ``on_missing``), not about rollout, shadow or dates.
+    A test asks about the condition (with ``on_missing``), not about rollout, shadow or dates. What it writes out
+    stands in its payment as ``written`` says.
     """
     for test in rule.tests:
         try:
-            hits = _hits(rule, test, known, lists)
+            hits = _hits(rule, test, known, lists, written)
         except Refused as refused:
             problems.add(refused.problem)
             continue
@@ -87,17 +94,23 @@ def _result(rule: Rule, test: RuleTest, known: Mapping[str, Attribute], lists: M
     return Result(rule_id=rule.rule_id, at=test.at, end=test.end, expected=_WORDS[test.hit], got=got, problem=problem)
 
 
-def _hits(rule: Rule, test: RuleTest, known: Mapping[str, Attribute], lists: Mapping[str, ListContents]) -> bool:
+def _hits(
+    rule: Rule,
+    test: RuleTest,
+    known: Mapping[str, Attribute],
+    lists: Mapping[str, ListContents],
+    written: Callable[[str], str] = str,
+) -> bool:
     for given in test.lists:
         if given.name not in lists:
             hint = did_you_mean(given.name, lists, "@{}")
             raise Refused(Problem(given.at, len(given.name) + 1, f"unknown list @{given.name}", hint))
-    contents = {**lists, **{given.name: ListContents(given.entries) for given in test.lists}}
-    verdict = build_row(rule.condition, contents)(_row(test, known))
+    contents = {**lists, **{given.name: ListContents(map(written, given.entries)) for given in test.lists}}
+    verdict = build_row(rule.condition, contents)(_row(test, known, written))
     return verdict is True or (verdict is None and rule.on_missing is not OnMissing.SKIP)
 
 
-def _row(test: RuleTest, known: Mapping[str, Attribute]) -> Row:
+def _row(test: RuleTest, known: Mapping[str, Attribute], written: Callable[[str], str]) -> Row:
     width = sum(attribute.column is not None for attribute in known.values())
     columns = [attribute.column for attribute in known.values() if attribute.column is not None]
     features = [nan] * (max(columns) + 1 if width else 0)
@@ -111,7 +124,8 @@ def _row(test: RuleTest, known: Mapping[str, Attribute]) -> Row:
             features[attribute.column] = _number(given)
         else:
             fields.update(_field(given, attribute, fields["currency"]))
-    return Row(Transaction(**fields), features)
+    told: dict[str, Any] = {name: written(value) if isinstance(value, str) else value for name, value in fields.items()}
+    return Row(Transaction(**told), features)
 
 
 def _field(given: GivenValue, attribute: Attribute, currency: str) -> dict[str, Any]:

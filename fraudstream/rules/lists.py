@@ -2,7 +2,7 @@
 What a named list holds, and how values are looked up in it: exact entries, networks, domains of e-mail addresses.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 
@@ -295,11 +295,11 @@ def list_lines(lines: Iterable[str]) -> Iterator[tuple[int, str]]:
             yield number, entry
 
 
-def read_list(text: str) -> ListContents:
+def read_list(text: str, written: Callable[[str], str] = str) -> ListContents:
     """
-    Read a list file: one entry a line; see ``list_lines``.
+    Read a list file: one entry a line; see ``list_lines``. ``written`` says how an entry stands in payments.
     """
-    return ListContents(entry for _, entry in list_lines(text.splitlines()))
+    return ListContents(written(entry) for _, entry in list_lines(text.splitlines()))
 
 
 def versions(lists: Mapping[str, ListContents]) -> dict[str, str]:

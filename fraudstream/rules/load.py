@@ -3,10 +3,12 @@ From the text of a rule file to a rule set that has passed its own tests.
 """
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from types import MappingProxyType
+
+import msgspec
 
 from fraudstream.domain.errors import InvalidRule
 from fraudstream.rules.checker import Checker
@@ -14,6 +16,7 @@ from fraudstream.rules.embedded import run_tests
 from fraudstream.rules.explain import build_explain
 from fraudstream.rules.lexer import Token, tokens_of
 from fraudstream.rules.lists import ListContents, read_list, versions
+from fraudstream.rules.plan import rewritten
 from fraudstream.rules.problems import Problem, Problems, Refused, did_you_mean
 from fraudstream.rules.rates import Rates
 from fraudstream.rules.row import build_row
@@ -46,6 +49,7 @@ def load_rules(
     rates: Rates | None = None,
     name: str = "<rules>",
     tested: bool = True,
+    written: Callable[[str], str] = str,
 ) -> RuleSet:
     """
     Build a rule set from its text and run the tests that stand beside its rules.
@@ -57,11 +61,15 @@ def load_rules(
         rates: What currencies are worth; without, an amount of one is unknown in payments of another. Tests go without.
         name: What errors call the source, such as the path of its file.
         tested: Whether to run the tests; without, the set is for looking at, not for use.
+        written: How a text stands in payments and lists, where that is not as people write it in rules and tests: tokens for
+            e-mail addresses.
 
     Raises:
         InvalidRule: Anything at all is wrong, a failing test included; the text shows every problem with line, caret and hint.
     """
-    return at_once(load_in_steps(source, features=features, lists=lists, rates=rates, name=name, tested=tested))
+    return at_once(
+        load_in_steps(source, features=features, lists=lists, rates=rates, name=name, tested=tested, written=written)
+    )
 
 
 def load_in_steps(
@@ -72,6 +80,7 @@ def load_in_steps(
     rates: Rates | None = None,
     name: str = "<rules>",
     tested: bool = True,
+    written: Callable[[str], str] = str,
 ) -> Steps[RuleSet]:
     """
     Do the same in steps: a worker builds between its batches.
@@ -90,10 +99,10 @@ def load_in_steps(
     rules = list[Rule]()
     for statement in statements:
         if (rule := _rule(statement, checker, text, problems)) is not None:
-            rules.append(rule)
+            rules.append(_in_payments(rule, written))
         yield
     for rule in rules if tested else ():
-        run_tests(rule, known, lists, problems)
+        run_tests(rule, known, lists, problems, written)
         yield
     problems.raise_if_any()
     rules.sort(key=lambda rule: (PRECEDENCE[rule.action], rule.priority, rule.rule_id))
@@ -113,24 +122,32 @@ def load_in_steps(
     )
 
 
-def load_rules_file(path: Path, *, features: Sequence[str], lists: Lists = NO_LISTS, rates: Rates | None = None) -> RuleSet:
+def load_rules_file(
+    path: Path,
+    *,
+    features: Sequence[str],
+    lists: Lists = NO_LISTS,
+    rates: Rates | None = None,
+    written: Callable[[str], str] = str,
+) -> RuleSet:
     """
     Build a rule set from a file; see ``load_rules``.
 
     Raises:
         InvalidRule: The file cannot be read, or what it says cannot be used.
     """
-    return load_rules(read_rules(path), features=features, lists=lists, rates=rates, name=str(path))
+    return load_rules(read_rules(path), features=features, lists=lists, rates=rates, name=str(path), written=written)
 
 
-def load_lists(folder: Path) -> dict[str, ListContents]:
+def load_lists(folder: Path, written: Callable[[str], str] = str) -> dict[str, ListContents]:
     """
     Read every ``NAME.list`` of a folder; the rules call it ``@NAME``. A folder that does not exist holds no lists.
+    ``written`` says how an entry stands in payments.
 
     Raises:
         InvalidRule: A file cannot be read, or its name is no name of a list.
     """
-    lists = {path.stem: read_list(read_rules(path)) for path in sorted(folder.glob("*.list"))}
+    lists = {path.stem: read_list(read_rules(path), written) for path in sorted(folder.glob("*.list"))}
     versions(lists)
     return lists
 
@@ -188,6 +205,10 @@ def _rule(statement: RuleStatement, checker: Checker, text: str, problems: Probl
         tests=statement.tests,
         line=problems.line(statement.at),
     )
+
+
+def _in_payments(rule: Rule, written: Callable[[str], str]) -> Rule:
+    return rule if written is str else msgspec.structs.replace(rule, condition=rewritten(rule.condition, written))
 
 
 def _ready(  # noqa: PLR0917 - everything that a rule is built from

@@ -5,6 +5,9 @@ Numbers are float64 in which NaN is missing; money is float64 of minor units in 
 Both evaluators read this form and nothing else.
 """
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import msgspec
 
 
@@ -215,6 +218,7 @@ Number = Constant | MoneyConstant | NumberField | Feature | Major | Calculation 
 Text = TextConstant | TextField | TextCall
 Truth = Always | Compare | NumberIn | TextEquals | TextIn | TextListed | TextMatches | InNetworks | Missing | Not | And | Or
 Plan = Number | Text | Truth
+PlanT = TypeVar("PlanT", bound=_Plan)
 
 #: Roughly what a batch of 256 rows costs for the operator itself, in microseconds; orders the terms of a chain.
 _COST: dict[type, int] = {
@@ -270,6 +274,24 @@ def has_money(node: Plan) -> bool:
     Say whether a condition names an amount of a currency.
     """
     return isinstance(node, MoneyConstant) or any(map(has_money, parts(node)))
+
+
+def rewritten(node: PlanT, text: Callable[[str], str]) -> PlanT:
+    """
+    Return the same plan with every text that is written out put in other words.
+    """
+    changes: dict[str, Any] = {}
+    if isinstance(node, TextConstant):
+        changes["value"] = text(node.value)
+    elif isinstance(node, TextIn):
+        changes["members"] = tuple(map(text, node.members))
+    for name in node.__struct_fields__:
+        match getattr(node, name):
+            case _Plan() as part:
+                changes[name] = rewritten(part, text)
+            case (_Plan(), *_) as several:
+                changes[name] = tuple(rewritten(part, text) for part in several)
+    return msgspec.structs.replace(node, **changes) if changes else node
 
 
 def lists_of(node: Plan) -> frozenset[str]:

@@ -190,7 +190,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _says(
             "Key of the tokens that stand for e-mail addresses and phone numbers from the workers on, equal in all of them; "
-            "without it they are kept as they come.",
+            "without it the fleet makes one and keeps it in Redis.",
             secret=True,
         ),
     ] = None

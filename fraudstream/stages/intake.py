@@ -55,9 +55,18 @@ def decode_batch(
         except InvalidTransaction as exc:
             letters.append(letter_for(delivery, exc.reason, exc.detail))
         else:
-            cases.append(Case(delivery, transaction if tokens is None else tokens.transaction(transaction)))
+            if tokens is not None and _may_name_people(delivery):
+                transaction = tokens.transaction(transaction)
+            cases.append(Case(delivery, transaction))
     cases.sort(key=lambda case: entry_order(case.delivery.entry_id))
     return cases, letters
+
+
+def _may_name_people(delivery: Delivery) -> bool:
+    """
+    Say whether the bytes can hold an e-mail address or a phone number: they need one of two signs, or an escape of it.
+    """
+    return any(b"@" in value or b"+" in value or b"\\u00" in value for value in (delivery.fields or {}).values())
 
 
 def entry_order(entry_id: bytes) -> tuple[int, int]:

@@ -22,6 +22,7 @@ from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.app.shelf import Shelf
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
+from fraudstream.domain.tokens import Tokens
 from fraudstream.local import LocalValkey
 from fraudstream.rules.entries import ListEntry
 from fraudstream.rules.rates import RATES
@@ -31,6 +32,8 @@ from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import GroupReport
 from tests.support.builders import NOW_MS, a_transaction
 
+KEY = "0123456789abcdef"
+TOKENS = Tokens(KEY.encode())
 RULES = """
 rule blocked block if :card_id: in @blocked_cards
   test hit { card_id: "x", @blocked_cards: ("x") }
@@ -49,7 +52,7 @@ class Office:
         self.sets = RedisRuleSets(client)
 
     def desk(self, actor: str = "ana") -> ListDesk:
-        return ListDesk(self.settings, self.store, self.sets, actor)
+        return ListDesk(self.settings, self.store, self.sets, actor, TOKENS)
 
 
 @pytest.fixture
@@ -57,7 +60,7 @@ async def office(valkey: LocalValkey, tmp_path: Path) -> AsyncIterator[Office]:
     (tmp_path / "my.rules").write_text(RULES)
     (tmp_path / "lists").mkdir()
     (tmp_path / "lists" / "blocked_cards.list").write_text("from_file\n")
-    settings = Settings(redis_url=valkey.url, rules_path=tmp_path / "my.rules", lists_path=tmp_path / "lists")
+    settings = Settings(redis_url=valkey.url, token_key=KEY, rules_path=tmp_path / "my.rules", lists_path=tmp_path / "lists")
     async with connected(address(settings)) as client:
         yield Office(settings, client)
 
@@ -193,14 +196,15 @@ class Worker:
         features = load_rulebook(office.settings).features
         self.metrics = Metrics(groups=["fraud-check"], producer=False, monitor=False)
         report = GroupReport(self.metrics, stream="transactions:raw", group="fraud-check", worker="one")
-        self.rules = load_rule_set(office.settings, features)
+        lists = FleetLists(office.settings, office.store, TOKENS)
+        self.rules = load_rule_set(office.settings, features, written=lists.written)
         self.judge = RulesJudge(self.rules, report)
-        self.watch = RuleWatch(office.sets, self.judge, self.rules, FleetLists(office.settings, office.store), report)
+        self.watch = RuleWatch(office.sets, self.judge, self.rules, lists, report)
         self.width = len(features.names)
 
     async def hits(self, **fields: object) -> list[str]:
         matrix = np.full((1, self.width), np.nan, np.float32)
-        (verdict,) = await self.judge.judge([a_transaction(**fields)], matrix)
+        (verdict,) = await self.judge.judge([TOKENS.transaction(a_transaction(**fields))], matrix)
         return [hit.rule_id for hit in verdict.hits]
 
     def value(self, name: str, **labels: str) -> float | None:
@@ -224,6 +228,42 @@ async def test_a_worker_judges_by_a_list_from_the_next_batch_on(office: Office) 
     assert worker.judge.rule_set.id == worker.rules.id
     assert worker.value("list_info", list="blocked_cards", version=edit.version) == 1
     assert worker.value("list_entries", list="blocked_cards") == 1
+
+
+async def test_somebody_on_a_list_or_in_a_rule_is_met_and_kept_nowhere(office: Office, valkey: LocalValkey) -> None:
+    office.settings.rules_path.write_text(
+        'rule known review if :email: in @blocked_people\n  test hit { email: "a@b.org", @blocked_people: ("a@b.org") }\n'
+        'rule named review if :email: in ("max.power@example.org", "x@y.org")\n  test hit { email: "max.power@example.org" }\n'
+    )
+    (office.settings.lists_path / "blocked_people.list").write_text("from.file@example.org\n@mailinator.com\n")
+    worker, desk = Worker(office), office.desk()
+    await worker.watch.start()
+    from_file = await worker.hits(email="from.file@example.org")
+
+    await desk.add("blocked_people", entries("Jane.Doe@example.org", "+33 6 12 34 56 78"), reason="case 7")
+    await worker.watch.look()
+    contents = (await desk.contents("blocked_people")).contents
+    with Redis.from_url(valkey.url) as client:
+        kept = repr([client.hgetall(key) for key in client.scan_iter("lists:{default}:body:*")]).lower()
+
+    assert from_file == ["known"]
+    assert await worker.hits(email="jane.doe@example.org") == ["known"]
+    assert await worker.hits(email="other@mailinator.com") == ["known"]
+    assert await worker.hits(email="max.power@example.org") == ["named"]
+    assert await worker.hits(email="jane.do@example.org") == []
+    assert len(contents) == 4
+    assert "email_" in kept
+    assert not any(name in kept for name in ("jane.doe", "from.file", "12 34 56"))
+    shelf = Shelf(office.settings)
+    rule_set = worker.judge.rule_set
+    await shelf.bring([rule_set.id], [rule_set.lists])
+    found = shelf.rules(rule_set.id, rule_set.lists, load_rulebook(office.settings).features)
+    assert found is not None
+    assert found[1] == []
+    again, _ = found
+    paid = [TOKENS.transaction(a_transaction(email=one)) for one in ("jane.doe@example.org", "max.power@example.org")]
+    matrix = np.full((2, worker.width), np.nan, np.float32)
+    assert [[hit.rule_id for hit in row.hits] for row in again.evaluate(paid, matrix)] == [["known"], ["named"]]
 
 
 async def test_a_damaged_list_leaves_the_old_one_and_is_counted_once(office: Office, valkey: LocalValkey) -> None:

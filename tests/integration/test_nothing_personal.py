@@ -130,11 +130,9 @@ def in_redis(client: "Redis[bytes]") -> dict[str, bytes]:
 
 
 async def test_what_comes_in_personal_comes_out_nobodys(tmp_path: Path) -> None:
-    key = tmp_path / "token.key"
-    key.write_text("0123456789abcdef0123456789abcdef\n")
     sent = bodies()
     with (
-        a_system((EVERY_GROUP,), token_key_file=str(key), log_level="debug") as system,
+        a_system((EVERY_GROUP,), log_level="debug") as system,
         Redis.from_url(system.valkey.url) as client,
     ):
         await migrate(system.postgres.url)
@@ -144,7 +142,7 @@ async def test_what_comes_in_personal_comes_out_nobodys(tmp_path: Path) -> None:
             client.xadd("transactions:labels", {"data": json.dumps(one)})
         system.start_workers()
         wait_until_done(client, tuple(EVERY_GROUP.split(",")))
-        given = servers_of(system.valkey.url, system.postgres.url, FRAUDSTREAM_TOKEN_KEY_FILE=str(key))
+        given = servers_of(system.valkey.url, system.postgres.url)
         files = [tmp_path / name for name in ("d.csv", "d.jsonl", "l.ndjson")]
         words = (
             ["dlq", "list", "-n", "1000"], ["dlq", "list", "--json", "-n", "1000"], ["dlq", "export", str(files[2])],

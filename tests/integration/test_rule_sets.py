@@ -25,6 +25,7 @@ from fraudstream.domain.codec import decode_decision
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused
 from fraudstream.domain.evidence import RulesVerdict
+from fraudstream.domain.tokens import Tokens
 from fraudstream.local import LocalValkey
 from fraudstream.rules.ruleset import RuleSet
 from fraudstream.settings import Settings, locate
@@ -205,7 +206,7 @@ class Worker:
         report = GroupReport(self.metrics, stream="transactions:raw", group="fraud-check", worker="one")
         self.from_file = load_rule_set(settings, features)
         self.width = len(features.names)
-        self.lists = Lists(settings, office.lists)
+        self.lists = Lists(settings, office.lists, Tokens(b"0123456789abcdef"))
         self.judge = RulesJudge(self.from_file, report)
         self.watch = RuleWatch(office.sets, self.judge, self.from_file, self.lists, report, guarded=guarded, worker=name)
 

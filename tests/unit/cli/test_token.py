@@ -29,8 +29,8 @@ def test_a_token_is_that_of_the_workers(kind: str, value: str, tmp_path: Path) -
     assert done.output.strip() == getattr(Tokens(KEY.encode()), kind)(value)
 
 
-@pytest.mark.parametrize(("key", "given", "code"), [(None, "x", 3), ("short", "x", 3), (KEY, "", 2)])
-def test_without_a_key_or_a_value_there_is_no_token(key: str | None, given: str, code: int) -> None:
+@pytest.mark.parametrize(("key", "given", "code"), [("short", "x", 3), (KEY, "", 2)])
+def test_without_a_good_key_or_a_value_there_is_no_token(key: str, given: str, code: int) -> None:
     done = CliRunner().invoke(
         app, ["token", "card"], input=given, env={"FRAUDSTREAM_TOKEN_KEY": key, "FRAUDSTREAM_TOKEN_KEY_FILE": None}
     )
