@@ -61,7 +61,9 @@ def server_problems(facts: dict[str, str], *, allow_no_persistence: bool, partit
     return [ServerProblem(kind=kind, says=says) for kind, says in found.items() if says]
 
 
-def server_state(facts: dict[str, str], answer_ms: float, clock_ahead_s: float, *, allow_no_persistence: bool) -> ServerState:
+def server_state(
+    facts: dict[str, str], answer_ms: float, clock_ahead_s: float, *, allow_no_persistence: bool, partitioned: bool = False
+) -> ServerState:
     """
     Return how the server stands, from the reply of INFO.
     """
@@ -81,7 +83,7 @@ def server_state(facts: dict[str, str], answer_ms: float, clock_ahead_s: float, 
         replica=facts.get("role") == "slave",
         clients=int(facts.get("connected_clients", 0)),
         uptime_s=int(facts.get("uptime_in_seconds", 0)),
-        problems=tuple(server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=False)),
+        problems=tuple(server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=partitioned)),
     )
 
 

@@ -16,8 +16,10 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     ClusterDownError,
     MasterDownError,
+    MovedError,
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -33,6 +35,14 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from fraudstream.adapters.redis_finders import Finder, PrimaryFinder, SeveralHosts, SlotFinder, several_hosts
+from fraudstream.adapters.redis_following import (
+    FollowingBlockingConnection,
+    FollowingBlockingTlsConnection,
+    FollowingConnection,
+    FollowingTlsConnection,
+)
+from fraudstream.adapters.redis_keys import SHARED_TAG
 from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
 
 #: Longest time that a reply may take, in seconds; a blocking read waits at most half of it.
@@ -41,6 +51,8 @@ _AWAY = (
     RedisConnectionError,
     RedisTimeoutError,
     ReadOnlyError,
+    AskError,
+    MovedError,
     ClusterDownError,
     MasterDownError,
     TryAgainError,
@@ -67,7 +79,8 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
     """
     Where Redis is, and how to trust it.
 
-    ``url`` is ``redis://`` or ``rediss://``; the files are PEM, empty for the system's own.
+    ``url`` is ``redis://`` or ``rediss://``, or names several servers (see ``SeveralHosts``); the files are PEM, empty for the
+    system's own. In a cluster every client talks to the one server that its hash tag lies on, wherever that is by then.
     """
 
     url: str
@@ -96,30 +109,64 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
         for name, path in (("ssl_ca_certs", self.ca_file), ("ssl_certfile", self.cert_file), ("ssl_keyfile", self.key_file)):
             if path and not Path(path).is_file():
                 raise InvalidSettings(f"{name}: no file {path!r}; name the PEM file, or leave the setting empty")
-            if path and self.url.startswith("rediss://"):
+            if path and self.url.startswith("rediss"):
                 options[name] = path
         return options
 
-    def reader(self) -> Redis:
+    @property
+    def clustered(self) -> bool:
+        """
+        Whether the address is that of a cluster, where every hash tag may lie on another server.
+        """
+        several = several_hosts(self.url)
+        return several is not None and several.kind == "cluster"
+
+    def reader(self, tag: str = SHARED_TAG) -> Redis:
         """
         Return a client with one connection of its own, for blocking reads.
         """
+        several = several_hosts(self.url)
+        if several is not None:
+            return Redis(connection_pool=self._following(several, tag, 1), single_connection_client=True)
         return Redis.from_url(self.url, single_connection_client=True, retry=AsyncRetry(NoBackoff(), 0), **self.options())
 
-    def commands(self, connections: int = 16) -> Redis:
+    def commands(self, connections: int = 16, tag: str = SHARED_TAG) -> Redis:
         """
         Return a client over a pool that waits for a free connection.
         """
+        several = several_hosts(self.url)
+        if several is not None:
+            return Redis.from_pool(self._following(several, tag, connections))
         pool = BlockingConnectionPool.from_url(
             self.url, max_connections=connections, timeout=2.0, retry=AsyncRetry(NoBackoff(), 0), **self.options()
         )
         return Redis.from_pool(pool)
 
-    def blocking(self) -> "redis.Redis":
+    def blocking(self, tag: str = SHARED_TAG) -> "redis.Redis":
         """
         Return a client for a thread.
         """
-        return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), **self.options())
+        several = several_hosts(self.url)
+        if several is None:
+            return redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0), **self.options())
+        kind = FollowingBlockingTlsConnection if several.tls else FollowingBlockingConnection
+        options = {**self.options(), **several.access(), "retry": Retry(NoBackoff(), 0)}
+        pool = redis.ConnectionPool(connection_class=kind, finder=self._finder(several, tag), **options)
+        return redis.Redis.from_pool(pool)
+
+    def _following(self, several: SeveralHosts, tag: str, connections: int) -> BlockingConnectionPool:
+        kind = FollowingTlsConnection if several.tls else FollowingConnection
+        options = {**self.options(), **several.access(), "retry": AsyncRetry(NoBackoff(), 0)}
+        return BlockingConnectionPool(
+            connection_class=kind, finder=self._finder(several, tag), max_connections=connections, timeout=2.0, **options
+        )
+
+    def _finder(self, several: SeveralHosts, tag: str) -> Finder:
+        if several.kind == "sentinel":
+            return PrimaryFinder(several.hosts, several.service)
+        access = {"username": several.username, "password": several.password}
+        tls = {name: value for name, value in self.options().items() if name.startswith("ssl_")}
+        return SlotFinder(several.hosts, tag, {**access, **({"ssl": True, **tls} if several.tls else {})})
 
 
 def is_no_group(exc: BaseException) -> bool:
@@ -159,11 +206,11 @@ def translated(what: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def connected(address: RedisAddress, connections: int = 16) -> AsyncIterator[Redis]:
+async def connected(address: RedisAddress, connections: int = 16, *, tag: str = SHARED_TAG) -> AsyncIterator[Redis]:
     """
     Lend a pooled client and close it afterwards.
     """
-    client = address.commands(connections)
+    client = address.commands(connections, tag)
     try:
         yield client
     finally:

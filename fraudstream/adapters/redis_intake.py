@@ -49,13 +49,20 @@ class RedisIntake:
             AdmissionRefused: Memory or lag is over its limit; nothing was appended.
             StreamUnavailable: Some may have been appended; send them again, the fleet drops the second ones.
         """
-        await self._admit()
+        await self.admit()
         commands: list[Sequence[Argument]] = [("XADD", self._stream, "*", "data", body) for body in bodies]
         with translated("XADD"):
             replies: list[bytes] = await run(self._client, commands)
         return replies
 
-    async def _admit(self) -> None:
+    async def admit(self) -> None:
+        """
+        Look now and then whether anything may be appended.
+
+        Raises:
+            AdmissionRefused: Memory or lag is over its limit.
+            StreamUnavailable: Redis did not answer.
+        """
         if time.monotonic() - self._looked_at > _LOOK_EVERY_S:
             self._refusal = await self._look()
             self._looked_at = time.monotonic()

@@ -4,6 +4,8 @@ Every key and stream name, built in this one place from (partition, kind, id).
 In partitioned mode every name of a partition carries the same hash tag, so that each script touches one slot.
 """
 
+import zlib
+
 import msgspec
 
 RAW, DECISIONS, FRAUD, DLQ, LABELS = (f"transactions:{kind}" for kind in ("raw", "decisions", "fraud", "dlq", "labels"))
@@ -20,6 +22,10 @@ LISTS_ACTIVE, LISTS_LOG = "lists:{default}:active", "lists:{default}:log"
 MODELS_ACTIVE, MODELS_LOG, MODEL_SHADOWS = (f"models:{{default}}:{kind}" for kind in ("active", "log", "shadow_scores"))
 #: The key of the tokens that stand for people, where the settings give none.
 TOKENS = "tokens:{default}:key"
+#: The hash tag of what there is one of for the whole fleet: rules, lists, models, and who serves which partition.
+SHARED_TAG = "{default}"
+#: How many partitions the streams and states of this deployment were laid out in; absent where there is one.
+PARTITION_COUNT = "partitions:{default}:count"
 
 #: The groups that must have acknowledged an entry before the janitor may drop it, by stream.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -162,3 +168,49 @@ class Keys(msgspec.Struct, frozen=True):
         What there is one of: ``opened``, ``recent``, ``snoozes``.
         """
         return self._key("alerts", kind)
+
+
+class Partitions(msgspec.Struct, frozen=True):
+    """
+    How many partitions there are, the names of each, and which of them a word belongs to.
+
+    With one partition the names are plain. The same words belong elsewhere when ``count`` changes: it is chosen once.
+    """
+
+    count: int = 1
+
+    def keys(self, partition: int) -> Keys:
+        """
+        Return the names of one partition, from 0 on.
+        """
+        return Keys() if self.count == 1 else Keys(f"{{p{partition:02d}}}")
+
+    def all(self) -> list[Keys]:
+        """
+        Return the names of every partition in order.
+        """
+        return [self.keys(partition) for partition in range(self.count)]
+
+    def of(self, word: str) -> int:
+        """
+        Return where a word belongs: CRC-32 of its UTF-8 bytes modulo the count, which a producer in any language can compute.
+
+        Example:
+            >>> Partitions(8).of("user_1")
+            0
+        """
+        return zlib.crc32(word.encode()) % self.count
+
+
+def lease_members(group: str) -> str:
+    """
+    Return where the workers of a group that share partitions are kept, and how long each lives without another sign.
+    """
+    return f"partitions:{SHARED_TAG}:workers:{group}"
+
+
+def lease_owners(group: str) -> str:
+    """
+    Return where it is kept who serves which partition of a group, and under which fencing number.
+    """
+    return f"partitions:{SHARED_TAG}:owners:{group}"

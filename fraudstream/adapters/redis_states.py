@@ -3,7 +3,7 @@ Entity states from beside the groups: where they stand, reading them without a t
 """
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from redis.asyncio import Redis
 
@@ -26,16 +26,27 @@ _BITS = {LabelValue.FRAUD: FRAUD_FLAG, LabelValue.LEGITIMATE: LEGITIMATE_FLAG}
 class StateKeys:
     """
     The keys of the entity states behind a feature set.
+
+    Args:
+        features: Which states there are.
+        keys: Names of the partition.
+        here: Which entities have theirs in this partition; all of them when not given.
     """
 
-    def __init__(self, features: FeatureSet, keys: Keys) -> None:
+    def __init__(self, features: FeatureSet, keys: Keys, here: Callable[[str], bool] | None = None) -> None:
+        self._here = here
         self.log_prefixes = {kind: f"{keys.prefix('log')}{layout.id}:{kind}:" for kind, layout in features.layouts.items()}
         self.ring_prefixes = {kind: f"{keys.prefix('ring')}{features.ring_layout}:{kind}:" for kind in features.rings}
 
     def columns(self, prefixes: Mapping[str, str], records: Records) -> list[list[str | None]]:
         """
-        Return, per kind, the key of each row; None where the transaction lacks the entity.
+        Return, per kind, the key of each row; None where the transaction lacks the entity, or it is elsewhere.
         """
+        if (here := self._here) is not None:
+            return [
+                [None if entity is None or not here(entity) else prefix + entity for entity in records.entities[kind]]
+                for kind, prefix in prefixes.items()
+            ]
         return [
             [None if entity is None else prefix + entity for entity in records.entities[kind]]
             for kind, prefix in prefixes.items()
@@ -44,14 +55,15 @@ class StateKeys:
 
 class RedisEntityStates:
     """
-    ``LabelledStates`` of a feature set, and its states as they stand.
+    ``LabelledStates`` of a feature set, and its states as they stand; see ``StateKeys`` for the arguments.
     """
 
-    def __init__(self, client: Redis, *, features: FeatureSet, keys: Keys) -> None:
+    def __init__(self, client: Redis, *, features: FeatureSet, keys: Keys, here: Callable[[str], bool] | None = None) -> None:
         self._client = client
         self._features = features
         self._keys = keys
-        self._state_keys = StateKeys(features, keys)
+        self._here = here
+        self._state_keys = StateKeys(features, keys, here)
         self._label = keys.prefix("label")
         self._head: list[Argument] = [
             features.state_ttl_s, len(features.logs), len(features.rings),
@@ -69,10 +81,15 @@ class RedisEntityStates:
         rows = records(self._features, [transaction for _, transaction in known])
         logs = self._state_keys.columns(self._state_keys.log_prefixes, rows)
         rings = self._state_keys.columns(self._state_keys.ring_prefixes, rows)
+        columns = [*logs, *rings]
+        # Of one partition among several: a label that has nothing here leaves nothing here.
+        there = [row for row in range(len(known)) if self._here is None or any(column[row] for column in columns)]
         calls = [
-            self._call(known, rows, [*logs, *rings], range(start, min(start + _CALL_LABELS, len(known))))
-            for start in range(0, len(known), _CALL_LABELS)
+            self._call(known, rows, columns, there[start : start + _CALL_LABELS])
+            for start in range(0, len(there), _CALL_LABELS)
         ]
+        if not calls:
+            return 0
         with translated("labels"):
             replies = await run(self._client, calls)
         return sum(answer == b"M" for reply in replies for answer in reply)
@@ -82,7 +99,7 @@ class RedisEntityStates:
         labels: Sequence[tuple[Label, Transaction]],
         rows: Records,
         columns: Sequence[Sequence[str | None]],
-        chunk: range,
+        chunk: Sequence[int],
     ) -> Call:
         keys: list[Argument] = []
         args = list(self._head)

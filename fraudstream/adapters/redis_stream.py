@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
 from fraudstream.adapters.redis_client import RedisAddress, is_no_group, translated
-from fraudstream.adapters.redis_keys import DLQ, Keys
+from fraudstream.adapters.redis_keys import DLQ, SHARED_TAG, Keys
 from fraudstream.adapters.redis_scripts import (
     CLAIM,
     DEAD,
@@ -240,7 +240,7 @@ class RedisHeart:
     """
 
     def __init__(self, address: RedisAddress, stream: RedisTransactionStream, keys: Keys, options: StreamOptions) -> None:
-        self._client = address.blocking()
+        self._client = address.blocking(keys.tag or SHARED_TAG)
         self._keys = (stream.name, keys.heartbeat(stream.group, stream.name))
         self._head = (stream.group, stream.consumer, int(options.heartbeat_life_s * 1000))
 

@@ -33,7 +33,8 @@ _PENDING_SCAN = 100_000
 _REMEMBERED_KEYS = 200_000
 _DAY_MS = 86_400_000
 _ITEM = struct.Struct("<dd")
-_PLACES = {b"T": Place.FIRST, b"t": Place.AGAIN, b"L": Place.LATE, b"D": Place.DUPLICATE, b"d": Place.GONE}
+#: What the answers of ``touch`` mean; any other is a record of the other group.
+PLACES = {b"T": Place.FIRST, b"t": Place.AGAIN, b"L": Place.LATE, b"D": Place.DUPLICATE, b"d": Place.GONE}
 #: Answers of ``touch`` that end an entry.
 _ENDED = (b"D", b"d")
 _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
@@ -69,14 +70,14 @@ def _flat(replies: Sequence[Sequence[bytes]]) -> list[bytes]:
     return [answer for reply in replies for answer in reply]
 
 
-def _others(answers: Sequence[bytes]) -> dict[int, VerdictRecord]:
+def others_in(answers: Sequence[bytes]) -> dict[int, VerdictRecord]:
     """
     Return, by row, the first verdicts among the answers of ``touch``.
     """
-    return {row: decode_verdict(answer) for row, answer in enumerate(answers) if answer not in _PLACES}
+    return {row: decode_verdict(answer) for row, answer in enumerate(answers) if answer not in PLACES}
 
 
-def _needs_states(row: int, answers: Sequence[bytes], others: Mapping[int, VerdictRecord]) -> bool:
+def needs_states(row: int, answers: Sequence[bytes], others: Mapping[int, VerdictRecord]) -> bool:
     """
     Say whether a vector is still to be computed: nobody has fixed one, and the transaction is not done.
     """
@@ -110,11 +111,12 @@ class RedisEntityStore:
         keys: Keys,
         options: LedgerOptions,
         clock: RedisClock,
+        record: str = "txn",
     ) -> None:
         self._client = client
         self._features = features
         self._state_keys = StateKeys(features, keys)
-        self._txn = keys.prefix("txn")
+        self._txn = keys.prefix(record)
         self._stream = stream
         self._clock = clock
         self._day = 0
@@ -138,25 +140,22 @@ class RedisEntityStore:
         """
         logs = self._state_keys.columns(self._state_keys.log_prefixes, records)
         rings = self._state_keys.columns(self._state_keys.ring_prefixes, records)
-        calls = self._calls(entry_ids, transactions, records, logs, rings)
+        calls = self.calls(entry_ids, transactions, records, logs, rings)
         rows = range(len(entry_ids))
         with translated("touch"):
             if self._behind:
                 answers = _flat(await run(self._client, calls))
-                others = _others(answers)
-                found = await self._read(_keys(logs, rings, [row for row in rows if _needs_states(row, answers, others)]))
+                others = others_in(answers)
+                found = await self._read(_keys(logs, rings, [row for row in rows if needs_states(row, answers, others)]))
             else:
                 wanted = _keys(logs, rings, rows)
                 replies = await run(self._client, [*calls, *_mget(wanted)])
                 answers, found = _flat(replies[: len(calls)]), _found(wanted, replies[len(calls) :])
-                others = _others(answers)
+                others = others_in(answers)
         self._behind = len(others) * 2 > len(answers)
-        # Only a first touch extends a life; what it was asked of in vain is asked again.
-        self._refreshed.update(
-            key for i, answer in enumerate(answers) if answer == b"T" for column in logs if (key := column[i]) is not None
-        )
+        self.extended(answers, logs)
         return Touched(
-            places=[_PLACES.get(answer, Place.OTHER) for answer in answers],
+            places=[PLACES.get(answer, Place.OTHER) for answer in answers],
             others=others,
             states=States(
                 logs={
@@ -171,7 +170,15 @@ class RedisEntityStore:
     async def _read(self, wanted: Sequence[str]) -> dict[str | None, bytes]:
         return _found(wanted, await run(self._client, _mget(wanted))) if wanted else {}
 
-    def _calls(
+    def extended(self, answers: Sequence[bytes], logs: Sequence[Sequence[str | None]]) -> None:
+        """
+        Remember whose life was extended: only a first touch does; what it was asked of in vain is asked again.
+        """
+        self._refreshed.update(
+            key for i, answer in enumerate(answers) if answer == b"T" for column in logs if (key := column[i]) is not None
+        )
+
+    def calls(
         self,
         entry_ids: Sequence[bytes],
         transactions: Sequence[Transaction],
@@ -179,6 +186,9 @@ class RedisEntityStore:
         logs: Sequence[Sequence[str | None]],
         rings: Sequence[Sequence[str | None]],
     ) -> list[Call]:
+        """
+        Return the calls that move these states, by column and row; None is passed over.
+        """
         seconds, amounts = records.occurred_s.tolist(), records.amounts.tolist()
         packed = [records.packed[kind] for kind in self._features.logs]
         calls = []

@@ -19,7 +19,7 @@ from fraudstream.adapters.slack_limits import problems
 from fraudstream.adapters.slack_message import slack_message
 from fraudstream.app.alerting import copy_once
 from fraudstream.app.channels import channel, links
-from fraudstream.app.connections import address
+from fraudstream.app.connections import address, one_partition
 from fraudstream.domain.alert import Alert, Notice, Severity
 from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Outcome
@@ -48,6 +48,7 @@ async def open_answers(settings: Settings) -> AsyncIterator[OpenAnswers]:
     Raises:
         TransientError: Redis, or the database that is named, did not answer. What was done stands and waits in the journal.
     """
+    one_partition(settings, "the desk for alerts")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connected(address(settings)))
         clock = RedisClock()

@@ -24,7 +24,7 @@ from fraudstream.adapters.slack_interactions import (
 )
 from fraudstream.adapters.slack_message import SNOOZE_HOURS
 from fraudstream.app.alerting import Alerting
-from fraudstream.app.connections import address
+from fraudstream.app.connections import address, one_partition
 from fraudstream.domain.alert import Answer
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.settings import Settings
@@ -98,6 +98,7 @@ async def serve_presses(
     """
     _check(settings)
     metrics = Metrics(groups=("alerter",), producer=False, monitor=False)
+    one_partition(settings, "alerts serve")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connected(address(settings)))
         await check_server(client, allow_no_persistence=settings.allow_no_persistence, partitioned=False)

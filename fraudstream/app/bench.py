@@ -33,8 +33,8 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
 
     Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` at these ``shares`` of what they gave tell, the
-    highest first. ``processes`` is how many of each deciding group run. ``peer`` is the script of the same job written
-    otherwise, to be measured in the same run.
+    highest first. ``processes`` is how many of each deciding group run, over so many ``partitions``. ``peer`` is the script of
+    the same job written otherwise, to be measured in the same run.
     """
 
     rate_per_s: float = 5_000.0
@@ -44,6 +44,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     trial_s: float = 12.0
     shares: tuple[float, ...] = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4)
     processes: int = 1
+    partitions: int = 1
     peer: Path | None = None
     inherited: dict[str, str] = {}
     commit: str = ""
@@ -100,7 +101,9 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         TransientError: The system stopped moving.
     """
     groups = [*["fraud-check", "ml-scoring"] * plan.processes, "recorder", "alerter"]
-    with LocalSystem(inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=groups) as system:
+    with LocalSystem(
+        inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=groups, partitions=plan.partitions
+    ) as system:
         rules = system.folder / "bench.rules"
         rules.write_text(fifty_rules(load_rulebook(Settings()).features), encoding="utf-8")
         system.inherit({"FRAUDSTREAM_RULES": str(rules)})

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fraudstream.adapters.postgres_account import decided_since
 from fraudstream.adapters.redis_account import waiting
 from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_keys import Partitions
 from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress, settle
 from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
@@ -171,7 +172,7 @@ def _due_ms(first_s: float, rate_tps: float, count: int) -> NDArray[np.float64]:
 async def _look(system: LocalSystem, began: float, lag: list[tuple[float, int]], stop: asyncio.Event) -> None:
     async with connected(address(system.settings()), connections=1) as client:
         while not stop.is_set():
-            open_entries = await waiting(client, DEMO_GROUPS)
+            open_entries = await waiting(client, DEMO_GROUPS, Partitions(system.settings().partitions))
             # The alerter tells people; how long that takes is not part of a decision.
             slowest = max(count for group, count in open_entries.items() if group != "alerter")
             lag.append((round(time.time() - began, 2), slowest))

@@ -13,7 +13,7 @@ from fraudstream.adapters.postgres_history import DecisionHistory, ToldLabel
 from fraudstream.adapters.redis_carry import Join, StateCarrier
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_keys import Keys
-from fraudstream.app.connections import address
+from fraudstream.app.connections import address, one_partition
 from fraudstream.app.demo import Progress
 from fraudstream.app.loading import load_rulebook, read_features
 from fraudstream.domain.decision import Decision, Outcome
@@ -63,6 +63,7 @@ async def migrate_states(settings: Settings, old_file: Path, progress: Progress)
         InvalidFeatures: One of the files is wrong, or a kind stands for another entity there.
         StreamUnavailable: Redis did not answer, or workers of the new definitions are too busy; run again.
     """
+    one_partition(settings, "features migrate")
     old, new = read_features(old_file), load_rulebook(settings).features
     carried = Carried(feature_set=new.id, cold=_cold(old, new))
     async with connected(address(settings)) as client:
@@ -132,6 +133,7 @@ async def backfill_states(settings: Settings, progress: Progress) -> Carried:
         DecisionStoreUnavailable: It did not answer.
         StreamUnavailable: Redis did not answer, or workers move a state faster than it can be joined; run again.
     """
+    one_partition(settings, "features backfill")
     if settings.postgres_url is None:
         raise InvalidSettings("decisions are read from the database; set POSTGRES_URL or give --postgres-url")
     features = load_rulebook(settings).features

@@ -5,10 +5,14 @@ Where the servers are, and the producer's end of the raw stream.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from fraudstream.adapters import redis_partitions
 from fraudstream.adapters.redis_checks import check_server
-from fraudstream.adapters.redis_client import RedisAddress, connected
+from fraudstream.adapters.redis_client import RedisAddress
 from fraudstream.adapters.redis_intake import AdmissionLimits, RedisIntake
-from fraudstream.adapters.redis_keys import RAW
+from fraudstream.adapters.redis_keys import RAW, Partitions
+from fraudstream.adapters.redis_partitions import Part, servers
+from fraudstream.adapters.redis_routing import RedisPartitionedIntake
+from fraudstream.domain.errors import InvalidSettings
 from fraudstream.settings import Settings
 
 
@@ -24,12 +28,38 @@ def address(settings: Settings) -> RedisAddress:
     )
 
 
+def one_partition(settings: Settings, what: str) -> None:
+    """
+    Refuse what does not know of partitions.
+
+    Raises:
+        InvalidSettings: There are several.
+    """
+    if settings.partitions > 1:
+        raise InvalidSettings(f"{what} knows one partition only, and FRAUDSTREAM_PARTITIONS is {settings.partitions}")
+
+
 @asynccontextmanager
-async def intake(settings: Settings, *, stream: str | None = None) -> AsyncIterator[RedisIntake]:
+async def every_part(settings: Settings, connections: int = 2) -> AsyncIterator[list[Part]]:
+    """
+    Lend every partition to somebody who looks at all of them.
+    """
+    async with redis_partitions.every_part(
+        address(settings), Partitions(settings.partitions), connections=connections
+    ) as every:
+        yield every
+
+
+@asynccontextmanager
+async def intake(settings: Settings, *, stream: str | None = None) -> AsyncIterator[RedisIntake | RedisPartitionedIntake]:
     """
     Lend the producer's end of a stream, mostly the raw one, on a server that has been checked.
     """
-    async with connected(address(settings)) as client:
-        await check_server(client, allow_no_persistence=settings.allow_no_persistence, partitioned=False)
-        limits = AdmissionLimits(memory_ratio=settings.memory_limit_ratio, lag_entries=settings.lag_limit_entries)
-        yield RedisIntake(client, stream=stream or settings.stream or RAW, limits=limits)
+    name, count = stream or settings.stream or RAW, settings.partitions
+    lag = -(-settings.lag_limit_entries // count)
+    limits = AdmissionLimits(memory_ratio=settings.memory_limit_ratio, lag_entries=lag)
+    async with every_part(settings, 16) as every:
+        for client in servers(every):
+            await check_server(client, allow_no_persistence=settings.allow_no_persistence, partitioned=count > 1)
+        intakes = [RedisIntake(part.client, stream=part.keys.stream(name), limits=limits) for part in every]
+        yield intakes[0] if count == 1 else RedisPartitionedIntake(intakes)

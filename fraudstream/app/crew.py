@@ -3,11 +3,12 @@ The consumers of one process: which concrete thing each of them gets.
 """
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 
+import msgspec
 import structlog
 
 from fraudstream.adapters.measured_store import MeasuredDecisionStore
@@ -15,12 +16,13 @@ from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.redis_alerts import RedisAlertFolder, RedisAlerts
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_clock import RedisClock
-from fraudstream.adapters.redis_janitor import RedisJanitor
-from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Keys
+from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Partitions
+from fraudstream.adapters.redis_leases import RedisLeases, agree_on_count
 from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_models import RedisModels
+from fraudstream.adapters.redis_partitions import open_parts, servers
 from fraudstream.adapters.redis_rules import RedisRuleSets
+from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScatteredStore
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
 from fraudstream.adapters.redis_token_key import RedisTokenKey
@@ -35,9 +37,12 @@ from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.people import FleetTokens, tokens_of
 from fraudstream.app.rule_watch import RuleWatch
+from fraudstream.app.seat import PartitionPost, Seat
 from fraudstream.app.warm import warm_up
+from fraudstream.features.definitions import FeatureSet
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
+from fraudstream.fleet.sharing import Post, Sharing
 from fraudstream.fleet.stalls import Changes
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
@@ -47,6 +52,7 @@ from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
+from fraudstream.stages.ports import EntityStore
 from fraudstream.stages.recorder import Recorder
 from fraudstream.stages.shadow_scoring import Shadows
 from fraudstream.stages.step_in import ABSENT, StepIn
@@ -56,20 +62,34 @@ from fraudstream.telemetry.report import AlertMetrics, GroupReport
 
 #: How many times within one decision deadline a healthy worker looks for what is overdue in the other group.
 _LOOKS_PER_DEADLINE = 4
+#: Least life of a lease in seconds, and signs of life within one: a partition whose worker died waits for so long.
+_SHORTEST_LEASE_S, _LEASE_TURNS = 1.0, 4
+
+
+class _Made(msgspec.Struct, frozen=True):
+    """
+    One consumer to be added: of which group, how its stage is made, and whether it steps in.
+    """
+
+    group: str
+    make_stage: Callable[[Seat, RedisTransactionStream, GroupReport], Awaitable[Stage]]
+    stepping_in: bool = False
 
 
 class Crew:
     """
     The consumers of one process, and what they share.
+
+    With one partition they are there from the start: ``workers``. With several each group has a ``Sharing`` instead, which
+    adds and takes away consumers partition by partition.
     """
 
     def __init__(self, settings: Settings, metrics: Metrics, stack: AsyncExitStack) -> None:
         self._settings = settings
         self._metrics = metrics
         self._stack = stack
-        self._keys = Keys()
+        self._partitions = Partitions(settings.partitions)
         self._address = address(settings)
-        self._clock = RedisClock()
         self._executor = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="model"))
         self._times = StreamOptions(
             heartbeat_life_s=settings.heartbeat_life_s,
@@ -82,88 +102,136 @@ class Crew:
             deadline_ms=settings.decision_deadline_ms,
             grace_ms=max(250, settings.decision_deadline_ms),
         )
-        self.workers: list[Worker] = []
         self.changes = Changes()
+        self._judges: dict[str, Judge] = {}
+        self._kept_store: PostgresDecisionStore | None = None
+        self.sharings: list[Sharing] = []
         self.reports: list[GroupReport] = []
-        self.complaints: list[tuple[GroupReport, RedisTroubles]] = []
         self.rule_watch: RuleWatch | None = None
         self.model_watch: ModelWatch | None = None
         self.drift_watch: DriftWatch | None = None
-        self.alerting: Alerting | None = None
 
     async def open(self) -> None:
         """
-        Connect, check the server, and make a consumer for each group.
+        Connect, check every server, and make a consumer for each group, or what shares the partitions of each.
         """
         self._commands = await self._stack.enter_async_context(connected(self._address))
-        server = await check_server(
-            self._commands, allow_no_persistence=self._settings.allow_no_persistence, partitioned=bool(self._keys.tag)
-        )
-        await self._clock.set(self._commands)
-        structlog.get_logger().info("server_checked", server=server)
+        self._parts = await open_parts(self._address, self._partitions, self._commands, self._stack)
+        for client in servers(self._parts):
+            server = await check_server(
+                client, allow_no_persistence=self._settings.allow_no_persistence, partitioned=self._partitions.count > 1
+            )
+            structlog.get_logger().info("server_checked", server=server)
+        await agree_on_count(self._commands, self._partitions.count)
         kept = RedisTokenKey(self._commands)
         self._tokens = await tokens_of(self._settings, kept)
         self.people = FleetTokens(self._settings, kept, self._tokens)
-        self.janitor = RedisJanitor(self._commands, self._keys)
+        self.seat = Seat(self._address, self._parts, 0, self._stack)
+        await self.seat.clock.set(self.seat.commands)
         for group in self._settings.groups:
-            await self._join(group)
+            await (self._join(group) if self._partitions.count == 1 else self._share(group))
         if self.rule_watch is not None:
             await self.rule_watch.start()
         if self.model_watch is not None:
             await self.model_watch.start()
 
-    async def complain(self) -> int:
+    @property
+    def workers(self) -> Sequence[Worker]:
         """
-        Leave in Redis what each consumer complains of lately; return how many kinds.
+        The consumers that are there from the start.
+        """
+        return self.seat.workers
 
-        Raises:
-            StreamUnavailable: Redis did not answer.
+    async def _share(self, group: str) -> None:
         """
-        return sum([await told.tell(report.troubles.lately()) for report, told in self.complaints])
+        Let a group's partitions be shared out among the processes that serve it.
+        """
+        name = consumer_name(self._settings.consumer_id or "")
+        report = GroupReport(self._metrics, stream=self._parts[0].keys.stream(STREAM_OF[group]), group=group, worker=name)
+        self.reports.append(report)
+        if group in OTHER_GROUP:
+            self._judges[group] = await self._judge(group, load_rulebook(self._settings), report, name)
+        life_s = max(_SHORTEST_LEASE_S, self._settings.heartbeat_life_s / 3)
+        leases = RedisLeases(self._commands, group=group, worker=name, partitions=self._partitions.count, life_s=life_s)
+        log = structlog.get_logger().bind(worker=name, group=group)
+        self.sharings.append(
+            Sharing(
+                leases,
+                partial(self._post, group),
+                every_s=life_s / _LEASE_TURNS,
+                report=report,
+                changed=lambda served: log.info("partitions_served", partitions=list(served)),
+            )
+        )
+
+    async def _post(self, group: str, partition: int) -> Post:
+        """
+        Make everything that one group needs on one partition.
+        """
+        stack = AsyncExitStack()
+        seat = Seat(self._address, self._parts, partition, stack)
+        try:
+            await seat.clock.set(seat.commands)
+            for made in self._consumers(group):
+                await self._consumer(seat, made)
+        except BaseException:
+            await stack.aclose()
+            raise
+        return PartitionPost(seat, janitor_every_s=self._settings.janitor_interval_s)
 
     async def _join(self, group: str) -> None:
-        if group in OTHER_GROUP:
-            await self._deciding(group)
-        elif group == "alerter":
-            await self._consumer(group, self._alerter)
-        else:
-            await self._consumer(group, self._recorder if group == "recorder" else self._labels)
+        for made in self._consumers(group):
+            await self._consumer(self.seat, made)
+        self.reports = self.seat.reports
 
-    async def _consumer(
-        self,
-        group: str,
-        make_stage: Callable[[RedisTransactionStream, GroupReport], Awaitable[Stage]],
-        *,
-        stepping_in: bool = False,
-    ) -> None:
+    def _consumers(self, group: str) -> list[_Made]:
+        """
+        Return what a process adds that serves a group: a deciding one also steps in for the other.
+        """
+        if group not in OTHER_GROUP:
+            stages = {"alerter": self._alerter, "recorder": self._recorder, "labels": self._labels}
+            return [_Made(group, stages[group])]
+        rulebook = load_rulebook(self._settings)
+
+        async def stage(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
+            judge = self._judges.get(group) or await self._judge(group, rulebook, report, stream.consumer)
+            return self._road(judge, rulebook, seat, stream, report, following=self._following(group))
+
+        async def absent(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
+            return StepIn(self._road(ABSENT[stream.group], rulebook, seat, stream, report))
+
+        own = _Made(group, stage)
+        return [own, _Made(OTHER_GROUP[group], absent, True)] if self._settings.decision_deadline_ms else [own]
+
+    async def _consumer(self, seat: Seat, made: _Made) -> None:
         """
         Add one consumer of a group: its connection, its stream, its heartbeat and its stage.
         """
-        settings = self._settings
-        reader = self._address.reader()
-        self._stack.push_async_callback(reader.aclose)
+        settings, group, stepping_in = self._settings, made.group, made.stepping_in
+        reader = self._address.reader(seat.tag)
+        seat.stack.push_async_callback(reader.aclose)
         stream = RedisTransactionStream(
             reader,
-            self._commands,
-            stream=settings.stream or self._keys.stream(STREAM_OF[group]),
+            seat.commands,
+            stream=seat.keys.stream(settings.stream or STREAM_OF[group]),
             group=group,
             consumer=consumer_name(settings.consumer_id or "", stepping_in=stepping_in),
-            keys=self._keys,
+            keys=seat.keys,
             options=self._times,
         )
         report = GroupReport(self._metrics, stream=stream.name, group=group, worker=stream.consumer, stepping_in=stepping_in)
-        self.reports.append(report)
-        self.complaints.append(
-            (report, RedisTroubles(self._commands, self._keys, stream=stream.name, group=group, consumer=stream.consumer))
+        seat.reports.append(report)
+        seat.complaints.append(
+            (report, RedisTroubles(seat.commands, seat.keys, stream=stream.name, group=group, consumer=stream.consumer))
         )
         overdue = RedisOverdue(
-            self._commands, stream=stream.name, group=group, consumer=stream.consumer, keys=self._keys, options=self._ledger
+            seat.commands, stream=stream.name, group=group, consumer=stream.consumer, keys=seat.keys, options=self._ledger
         )
-        self.workers.append(
+        seat.workers.append(
             Worker(
-                await make_stage(stream, report),
+                await made.make_stage(seat, stream, report),
                 stream,
-                RedisHeart(self._address, stream, self._keys, self._times),
+                RedisHeart(self._address, stream, seat.keys, self._times),
                 limits=self._limits(),
                 report=report,
                 rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
@@ -183,23 +251,9 @@ class Crew:
             drain_timeout_s=settings.drain_timeout_s,
         )
 
-    async def _deciding(self, group: str) -> None:
-        """
-        Add a consumer of a deciding group, and one that steps in for the other.
-        """
-        rulebook = load_rulebook(self._settings)
-        make_judge = self._rules_judge if group == "fraud-check" else self._model_judge
-
-        async def stage(stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            judge = await make_judge(rulebook, report, stream.consumer)
-            return self._road(judge, rulebook, stream, report, self._following(group))
-
-        async def absent(stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            return StepIn(self._road(ABSENT[stream.group], rulebook, stream, report))
-
-        await self._consumer(group, stage)
-        if self._settings.decision_deadline_ms:
-            await self._consumer(OTHER_GROUP[group], absent, stepping_in=True)
+    async def _judge(self, group: str, rulebook: Rulebook, report: GroupReport, worker: str) -> Judge:
+        make = self._rules_judge if group == "fraud-check" else self._model_judge
+        return await make(rulebook, report, worker)
 
     async def _rules_judge(self, rulebook: Rulebook, report: GroupReport, worker: str) -> Judge:
         lists = FleetLists(self._settings, RedisLists(self._commands, self._address.blocking), self._tokens)
@@ -252,72 +306,84 @@ class Crew:
         self,
         judge: Judge,
         rulebook: Rulebook,
+        seat: Seat,
         stream: RedisTransactionStream,
         report: GroupReport,
+        *,
         following: Following | None = None,
     ) -> VerdictRoad:
         return VerdictRoad(
             judge,
-            RedisEntityStore(
-                self._commands,
-                stream=stream.name,
-                group=stream.group,
-                features=rulebook.features,
-                keys=self._keys,
-                options=self._ledger,
-                clock=self._clock,
-            ),
+            self._entities(rulebook.features, seat, stream),
             RedisVerdictLedger(
-                self._commands,
+                seat.commands,
                 stream=stream.name,
                 group=stream.group,
                 consumer=stream.consumer,
                 features=rulebook.features,
-                keys=self._keys,
+                keys=seat.keys,
                 options=self._ledger,
-                clock=self._clock,
+                clock=seat.clock,
             ),
             stream,
             features=rulebook.features,
             policy=rulebook.policy,
-            clock=self._clock,
+            clock=seat.clock,
             default_currency=self._settings.currency,
             report=report,
             following=following,
             tokens=self._tokens,
         )
 
-    async def _recorder(self, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
+    def _entities(self, features: FeatureSet, seat: Seat, stream: RedisTransactionStream) -> EntityStore:
+        if self._partitions.count > 1:
+            return RedisScatteredStore(
+                seat.number, self._parts, group=stream.group, features=features, options=self._ledger, clock=seat.clock
+            )
+        return RedisEntityStore(
+            seat.commands, stream=stream.name, group=stream.group, features=features, keys=seat.keys,
+            options=self._ledger, clock=seat.clock,
+        )  # fmt: skip
+
+    async def _recorder(self, _seat: Seat, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
         return Recorder(await self._store(report))
 
-    async def _labels(self, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
+    async def _labels(self, seat: Seat, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
         features = load_rulebook(self._settings).features
         store = await self._postgres()
         measured = MeasuredDecisionStore(store, self._metrics, troubles=report.troubles)
         if not features.reads_labels:
             return Labels(measured, tokens=self._tokens)
-        states = RedisEntityStates(self._commands, features=features, keys=self._keys)
+        if self._partitions.count > 1:
+            return Labels(measured, store, RedisScatteredStates(self._parts, features=features), tokens=self._tokens)
+        states = RedisEntityStates(seat.commands, features=features, keys=seat.keys)
         return Labels(measured, store, states, tokens=self._tokens)
 
     async def _store(self, report: GroupReport) -> DecisionStore:
         return MeasuredDecisionStore(await self._postgres(), self._metrics, troubles=report.troubles)
 
     async def _postgres(self) -> PostgresDecisionStore:
+        """
+        Return a store for a consumer; all partitions of a process share one, and its pool.
+        """
+        if self._kept_store is not None and self._partitions.count > 1:
+            return self._kept_store
         store = PostgresDecisionStore(self._settings.postgres_url or "")
         await store.open()
         self._stack.push_async_callback(store.close)
+        self._kept_store = store
         return store
 
-    async def _alerter(self, stream: RedisTransactionStream, group_report: GroupReport) -> Stage:
+    async def _alerter(self, seat: Seat, stream: RedisTransactionStream, group_report: GroupReport) -> Stage:
         report = AlertMetrics(self._metrics, group_report.troubles)
-        self.alerting = Alerting(self._settings, RedisAlerts(self._commands, self._keys), report, self._stack)
+        seat.alerting = Alerting(self._settings, RedisAlerts(seat.commands, seat.keys), report, seat.stack)
         chosen = policies(self._settings)
         folder = RedisAlertFolder(
-            self._commands,
+            seat.commands,
             stream=stream.name,
             group=stream.group,
             consumer=stream.consumer,
-            keys=self._keys,
+            keys=seat.keys,
             policies={name: chosen[name] for name in self._settings.alert_channels},
             silence_s=self._settings.alert_silence_s,
             known_s=self._ledger.record_ttl_s,

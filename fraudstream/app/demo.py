@@ -12,6 +12,7 @@ from fraudstream.adapters.postgres_account import stored
 from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.adapters.redis_account import untold, waiting
 from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_keys import Partitions
 from fraudstream.app.account import detection
 from fraudstream.app.connections import address, intake
 from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
@@ -37,6 +38,7 @@ class DemoPlan(msgspec.Struct, frozen=True, kw_only=True):
     deadline_ms: int = 250
     workers_per_group: int = 1
     keep: bool = False
+    partitions: int = 1
     inherited: dict[str, str] = {}
 
 
@@ -85,7 +87,9 @@ async def run_demo(plan: DemoPlan, progress: Progress, *, kept: Callable[[LocalS
     """
     progress.step("starting Valkey and PostgreSQL")
     groups = DEMO_GROUPS * plan.workers_per_group
-    with LocalSystem(inherited=plan.inherited, deadline_ms=plan.deadline_ms, horizon_s=0, groups=groups) as system:
+    with LocalSystem(
+        inherited=plan.inherited, deadline_ms=plan.deadline_ms, horizon_s=0, groups=groups, partitions=plan.partitions
+    ) as system:
         await migrate(system.postgres.url)
         progress.step(f"starting {len(groups)} workers")
         system.start_workers()
@@ -132,9 +136,15 @@ async def settle(system: LocalSystem, produced: int, progress: Progress, *, told
         told: Wait until people have been told of it too; alerts have budgets and take their time.
     """
     groups = DEMO_GROUPS if told else tuple(group for group in DEMO_GROUPS if group != "alerter")
+    parts = Partitions(system.settings().partitions)
+
+    async def left() -> dict[str, int]:
+        alerts = await untold(client, partitions=parts) if told else 0
+        return {**await waiting(client, groups, parts), "alerts": alerts}
+
     async with connected(address(system.settings())) as client:
         moved_at, before = time.monotonic(), None
-        while any((now := {**await waiting(client, groups), "alerts": await untold(client) if told else 0}).values()):
+        while any((now := await left()).values()):
             progress.count("decided and recorded", max(0, produced - max(now.values())), produced)
             if now != before:
                 moved_at, before = time.monotonic(), now

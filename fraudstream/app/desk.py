@@ -8,12 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import msgspec
 
 from fraudstream.adapters.postgres_audit import PostgresAudit
-from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
-from fraudstream.adapters.redis_keys import Keys
+from fraudstream.adapters.redis_every import RedisEveryLetters
 from fraudstream.adapters.redis_letters import RedisLetters
 from fraudstream.adapters.redis_verdicts import LedgerOptions
-from fraudstream.app.connections import address
+from fraudstream.app.connections import every_part
 from fraudstream.app.letters import Actor, LetterDesk
 from fraudstream.settings import Settings
 
@@ -37,16 +36,20 @@ async def open_desk(settings: Settings, actor: Actor) -> AsyncIterator[OpenDesk]
         TransientError: Redis, or the database that is named, did not answer: nothing is changed that could not be audited.
     """
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connected(address(settings)))
+        parts = await stack.enter_async_context(every_part(settings))
         clock = RedisClock()
-        await clock.set(client)
+        await clock.set(parts[0].client)
         audit = None
         if settings.postgres_url is not None:
             audit = await PostgresAudit.connect(settings.postgres_url)
             stack.push_async_callback(audit.close)
         ttl_s = LedgerOptions(horizon_s=settings.dedup_horizon_s).record_ttl_s
         may = not settings.unmask_actors or actor.name in settings.unmask_actors
-        letters = RedisLetters(client, Keys(), record_ttl_s=ttl_s)
+        letters = (
+            RedisLetters(parts[0].client, parts[0].keys, record_ttl_s=ttl_s)
+            if len(parts) == 1
+            else RedisEveryLetters(parts, record_ttl_s=ttl_s)
+        )
         yield OpenDesk(
             LetterDesk(letters, audit, actor, currency=settings.currency, may_unmask=may), clock.now_ms(), settings.currency
         )

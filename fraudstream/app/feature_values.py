@@ -10,11 +10,9 @@ import msgspec
 import numpy as np
 
 from fraudstream.adapters.postgres import PostgresDecisionStore
-from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import Keys
-from fraudstream.adapters.redis_states import RedisEntityStates
+from fraudstream.adapters.redis_scattered import RedisScatteredStates
 from fraudstream.adapters.tables import vector_table
-from fraudstream.app.connections import address
+from fraudstream.app.connections import every_part
 from fraudstream.app.loading import load_rulebook
 from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidSettings, InvalidSource, InvalidTransaction
@@ -76,8 +74,8 @@ async def explain_features(settings: Settings, transaction_id: str) -> Explained
         await store.close()
     if decision is None:
         return None
-    async with connected(address(settings), connections=1) as client:
-        found = RedisEntityStates(client, features=features, keys=Keys())
+    async with every_part(settings, connections=1) as parts:
+        found = RedisScatteredStates(parts, features=features)
         (standing,) = await found.standings([decision.transaction])
         states = await found.read(records(features, [decision.transaction]))
     same = decision.feature_set == features.id

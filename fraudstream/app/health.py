@@ -2,6 +2,7 @@
 What an overview means. Nothing here asks anybody.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 
 from fraudstream.app.findings import Finding, Level, Limits, count_of, duration
@@ -37,11 +38,41 @@ _SUSPECTS = {
 }
 
 
+def _about(group: GroupState) -> str:
+    """
+    Name a group, and the partition where there are several.
+    """
+    tag = group.stream.rpartition(":")[2]
+    return f"group {group.group} {tag}" if tag.startswith("{") else f"group {group.group}"
+
+
+def _folded(findings: list[Finding]) -> Iterator[Finding]:
+    """
+    Say of the partitions of a group that are well only how many they are, and whether anybody is there.
+    """
+    fine = Counter(map(_sort, findings))
+    for one in findings:
+        group, unserved = _sort(one)
+        if not group:
+            yield one
+        elif count := fine.pop((group, unserved), 0):
+            says = "no worker, and nothing to do" if unserved else "served, none with much to do"
+            yield Finding(level=Level.OK, about=group, says=f"{count_of(count, 'partition')}: {says}")
+
+
+def _sort(finding: Finding) -> tuple[str, bool]:
+    """
+    Return the group that a finding of one well partition is about, and whether nobody serves it; else an empty name.
+    """
+    group = finding.about.rpartition(" {")[0] if finding.level is Level.OK and finding.about.endswith("}") else ""
+    return group, finding.says.startswith("no worker")
+
+
 def judge(overview: Overview, limits: Limits) -> list[Finding]:
     """
     Return what there is to say of everything in an overview, also where all is well.
     """
-    groups = [finding for group in overview.groups for finding in _group(group, limits)]
+    groups = _folded([finding for group in overview.groups for finding in _group(group, limits)])
     letters = [_dead_letters(overview.dead_letters), _undeliverable(overview.undeliverable)]
     complaints = [finding for group in overview.groups for finding in _complaints(group)]
     return [*judge_server(overview.server, limits), *groups, *complaints, *letters]
@@ -59,7 +90,7 @@ def judge_change(before: Overview, after: Overview, limits: Limits) -> list[Find
 
 
 def _change(first: GroupState, then: GroupState, seconds: float, limits: Limits) -> Finding | None:
-    about, growth = f"group {then.group}", (then.lag_entries or 0) - (first.lag_entries or 0)
+    about, growth = _about(then), (then.lag_entries or 0) - (first.lag_entries or 0)
     if first.lag_entries and then.lag_entries and first.last_delivered_id == then.last_delivered_id:
         says = f"{count_of(then.lag_entries, 'entry')} to read and not one was read in {seconds:.1f} s by {_workers(then)}"
         return Finding(
@@ -74,13 +105,13 @@ def _change(first: GroupState, then: GroupState, seconds: float, limits: Limits)
 def _group(group: GroupState, limits: Limits) -> Iterator[Finding]:
     if not group.known:
         says = f"reads {group.stream} and is none of ours; entries are dropped without waiting for it"
-        yield Finding(level=Level.OK, about=f"group {group.group}", says=says)
+        yield Finding(level=Level.OK, about=_about(group), says=says)
         return
     if not group.workers:
         yield _unserved(group, limits)
         return
     idle = f", {len(group.gone)} gone that hold nothing" if group.gone else ""
-    fine = Finding(level=Level.OK, about=f"group {group.group}", says=f"{_workers(group)}, {_backlog(group)}{idle}")
+    fine = Finding(level=Level.OK, about=_about(group), says=f"{_workers(group)}, {_backlog(group)}{idle}")
     yield from list(_waiting(group, limits)) or [fine]
 
 
@@ -88,7 +119,7 @@ def _unserved(group: GroupState, limits: Limits) -> Finding:
     """
     Judge a group without a worker: how bad depends on whether it must be served, and on what waits.
     """
-    about = f"group {group.group}"
+    about = _about(group)
     if group.group not in limits.groups and not (group.lag_entries or group.pending_entries):
         return Finding(level=Level.OK, about=about, says="no worker, and nothing to do")
     level = Level.FAIL if group.group in limits.groups else Level.WARN
@@ -105,7 +136,7 @@ def _waiting(group: GroupState, limits: Limits) -> Iterator[Finding]:
     """
     Judge what a group with workers has not done yet.
     """
-    about = f"group {group.group}"
+    about = _about(group)
     if group.lag_entries is None:
         says = "its lag is unknown: entries were deleted ahead of it, and too many are left to count"
         yield Finding(level=Level.WARN, about=about, says=says, command=f"redis-cli XINFO STREAM {group.stream}")
@@ -158,7 +189,7 @@ def _complaints(group: GroupState) -> Iterator[Finding]:
         if kind in _COMPLAINTS:
             level, words, command = _COMPLAINTS[kind]
             says = words.format(count_of(times, _COUNTED[kind]))
-            about = kind if level is Level.FAIL else f"group {group.group}"
+            about = kind if level is Level.FAIL else _about(group)
         else:
             level, about = Level.FAIL if times >= _AWAY_TRIES else Level.WARN, "alerts"
             says, command = (

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from fraudstream.adapters.postgres_audit import AuditEntry, PostgresAudit
+from fraudstream.adapters.redis_every import RedisEveryLetters
 from fraudstream.adapters.redis_letters import Place, RedisLetters, StoredLetter
 from fraudstream.app.letter_edit import Corrected
 from fraudstream.app.letter_fate import Assessed, Fate, Standing, assess
@@ -75,7 +76,13 @@ class LetterDesk:
     """
 
     def __init__(
-        self, letters: RedisLetters, audit: PostgresAudit | None, actor: Actor, *, currency: str, may_unmask: bool = True
+        self,
+        letters: RedisLetters | RedisEveryLetters,
+        audit: PostgresAudit | None,
+        actor: Actor,
+        *,
+        currency: str,
+        may_unmask: bool = True,
     ) -> None:
         self._may_unmask = may_unmask
         self._letters = letters

@@ -27,11 +27,19 @@ class LocalSystem:
         deadline_ms: Decision deadline of the workers.
         horizon_s: Deduplication horizon of the workers; 0 for events of any age.
         groups: One entry per process; several groups with commas share one.
+        partitions: Parts that streams and states are laid out in.
     """
 
     def __init__(
-        self, *, inherited: Mapping[str, str], deadline_ms: int, horizon_s: int, groups: Sequence[str] = DEMO_GROUPS
+        self,
+        *,
+        inherited: Mapping[str, str],
+        deadline_ms: int,
+        horizon_s: int,
+        groups: Sequence[str] = DEMO_GROUPS,
+        partitions: int = 1,
     ) -> None:
+        self._partitions = partitions
         self._stack = ExitStack()
         self._inherited = dict(inherited)
         self._deadline_ms = deadline_ms
@@ -54,6 +62,7 @@ class LocalSystem:
             "POSTGRES_URL": self.postgres.url,
             "FRAUDSTREAM_DECISION_DEADLINE_MS": str(self._deadline_ms),
             "FRAUDSTREAM_DEDUP_HORIZON_S": str(self._horizon_s),
+            "FRAUDSTREAM_PARTITIONS": str(self._partitions),
         }
 
     def set(self, **variables: str) -> None:
@@ -77,6 +86,7 @@ class LocalSystem:
             postgres_url=self.postgres.url,
             decision_deadline_ms=self._deadline_ms,
             dedup_horizon_s=self._horizon_s,
+            partitions=self._partitions,
         )
 
     def __enter__(self) -> Self:

@@ -8,10 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from fraudstream.adapters.postgres_checks import DatabaseState, check_database
-from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import Keys
-from fraudstream.adapters.redis_overview import read_overview, read_pending
-from fraudstream.app.connections import address
+from fraudstream.adapters.redis_every import every_overview, every_pending
+from fraudstream.app.connections import every_part
 from fraudstream.app.findings import Finding, Level, Limits
 from fraudstream.app.health import judge
 from fraudstream.domain.errors import DecisionStoreUnavailable, InvalidSettings
@@ -35,13 +33,13 @@ async def looks(settings: Settings, limits: Limits, *, every_s: float, times: in
     Raises:
         StreamUnavailable: Redis did not answer.
     """
-    async with connected(address(settings), connections=2) as client:
+    async with every_part(settings) as parts:
         looked = 0
         while times is None or looked < times:
             if looked:
                 await asyncio.sleep(every_s)
             overview, database = await asyncio.gather(
-                read_overview(client, Keys(), allow_no_persistence=settings.allow_no_persistence),
+                every_overview(parts, allow_no_persistence=settings.allow_no_persistence),
                 look_at_database(settings.postgres_url),
             )
             looked += 1
@@ -55,8 +53,8 @@ async def pending(settings: Settings, groups: Sequence[str], *, min_idle_s: floa
     Raises:
         StreamUnavailable: Redis did not answer.
     """
-    async with connected(address(settings), connections=1) as client:
-        return await read_pending(client, Keys(), groups, min_idle_s=min_idle_s, count=count)
+    async with every_part(settings, connections=1) as parts:
+        return await every_pending(parts, groups, min_idle_s=min_idle_s, count=count)
 
 
 async def look_at_database(url: str | None) -> list[Finding]:

@@ -10,10 +10,9 @@ from typing import Any
 
 import structlog
 
-from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import RAW, Keys
-from fraudstream.adapters.redis_overview import read_overview
-from fraudstream.app.connections import address
+from fraudstream.adapters.redis_every import every_overview
+from fraudstream.adapters.redis_keys import RAW
+from fraudstream.app.connections import every_part
 from fraudstream.app.loading import load_policy
 from fraudstream.app.maturity import watch_maturity
 from fraudstream.domain.errors import TransientError
@@ -125,13 +124,13 @@ async def run_monitor(
             port = exporter.port
             log.info("metrics_served", port=port)
         async with (
-            connected(address(settings), connections=2) as client,
+            every_part(settings) as parts,
             _beside(_maturity(settings, metrics, stop, flagged_from)),
         ):
             told = False
             while not stop.is_set():
                 try:
-                    board.show(await read_overview(client, Keys(), letters=0, allow_no_persistence=True))
+                    board.show(await every_overview(parts, letters=0, allow_no_persistence=True))
                 except TransientError as exc:
                     board.clear()
                     log.warning("monitor_blind", error=repr(exc), pause_s=every_s)

@@ -9,19 +9,20 @@ from contextlib import AsyncExitStack
 
 import structlog
 
+from fraudstream.adapters.redis_keys import RAW, Partitions
 from fraudstream.app.crew import Crew
 from fraudstream.app.loop_time import LoopTime
 from fraudstream.app.model_watch import TELL_EVERY_S
 from fraudstream.app.rule_watch import LOOK_EVERY_S
+from fraudstream.app.seat import COMPLAIN_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
+from fraudstream.fleet.sharing import Sharing
 from fraudstream.fleet.stalls import Stall, feel_stalls, share_the_interpreter
+from fraudstream.fleet.worker import Worker
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
 from fraudstream.telemetry.logging import count_lines
 from fraudstream.telemetry.metrics import Metrics
-
-#: Pause between two looks at what there is to complain of, in seconds; where there is nothing, nothing is written.
-COMPLAIN_EVERY_S = 2.0
 
 
 async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -37,7 +38,8 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
         ConfigurationError: Something is wrong that only a person can put right; nothing was read.
         StreamUnavailable: Redis could not be reached at start-up.
     """
-    metrics = Metrics(groups=settings.groups, producer=False, monitor=False)
+    raw = tuple(keys.stream(RAW) for keys in Partitions(settings.partitions).all())
+    metrics = Metrics(groups=settings.groups, producer=False, monitor=False, streams=raw)
     count_lines(metrics.logged)
     async with AsyncExitStack() as stack:
         crew = Crew(settings, metrics, stack)
@@ -88,19 +90,21 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
     Run every consumer, the janitor and the watches over rules and models; whichever way they end, all of them drain.
     """
     ended = asyncio.Event()
-    tasks = [asyncio.create_task(worker.run()) for worker in crew.workers]
+    working: list[Worker | Sharing] = [*crew.workers, *crew.sharings]
+    tasks = [asyncio.create_task(one.run()) for one in working]
     for task in tasks:
         task.add_done_callback(lambda _: ended.set())
-    chores = [sweep_until(ended, crew.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0])]
-    chores.append(sweep_until(ended, crew.complain, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))
-    chores.append(sweep_until(ended, crew.people.agree, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))
+    chores = [sweep_until(ended, crew.people.agree, every_s=COMPLAIN_EVERY_S, report=crew.reports[0])]
+    if crew.workers:  # with several partitions each post looks after its own
+        chores.append(sweep_until(ended, crew.seat.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0]))
+        chores.append(sweep_until(ended, crew.seat.complain, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))
     if crew.rule_watch is not None:
         chores.append(sweep_until(ended, crew.rule_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
     if crew.model_watch is not None and crew.drift_watch is not None:
         chores.append(sweep_until(ended, crew.model_watch.look, every_s=LOOK_EVERY_S, report=crew.reports[0]))
         chores.append(sweep_until(ended, crew.drift_watch.tell, every_s=TELL_EVERY_S, report=crew.reports[0]))
-    if crew.alerting is not None:
-        chores.extend(crew.alerting.chores(ended))
+    if crew.seat.alerting is not None:
+        chores.extend(crew.seat.alerting.chores(ended))
     chores.append(_feel_stalls(ended, crew, metrics))
     beside = [asyncio.create_task(chore) for chore in chores]
     for chore in beside:
@@ -108,8 +112,8 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
     ended.set()
-    for worker in crew.workers:
-        worker.stop()
+    for one in working:
+        one.stop()
     try:
         await asyncio.gather(*tasks)
     finally:

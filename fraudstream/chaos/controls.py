@@ -126,7 +126,8 @@ def _unsafe_trim() -> None:
 
 
 def _client_retries() -> None:
-    def reader(self: RedisAddress) -> Any:
+    def reader(self: RedisAddress, tag: str = "") -> Any:
+        del tag
         options = {name: value for name, value in self.options().items() if name != "retry_on_error"}
         return type(self.commands(1)).from_url(self.url, single_connection_client=True, **options)
 

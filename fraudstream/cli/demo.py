@@ -22,6 +22,7 @@ def demo(
     mapping: Annotated[str | None, typer.Option(help="Column mapping: generic, paysim, handbook, or a file.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many transactions of --input.", min=1)] = None,
     workers: Annotated[int, typer.Option(help="Processes per group.", min=1, max=8)] = 1,
+    partitions: Annotated[int, typer.Option(help="Parts that streams and states are laid out in.", min=1, max=64)] = 1,
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything running and print where it is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
@@ -61,6 +62,7 @@ def demo(
         deadline_ms=250 if file is None else 0,
         workers_per_group=workers,
         keep=keep,
+        partitions=partitions,
         inherited=inherited(),
     )
     with progress(quiet=quiet) as shown:

@@ -56,8 +56,9 @@ def selection(
 
 
 def _checked(letter_id: str) -> str:
-    ms, _, number = letter_id.partition("-")
-    if not (ms.isdecimal() and number.isdecimal() and letter_id.isascii()):
+    own, at, partition = letter_id.partition("@")
+    ms, _, number = own.partition("-")
+    if not (ms.isdecimal() and number.isdecimal() and partition.isdecimal() == bool(at) and letter_id.isascii()):
         raise typer.BadParameter(f"{letter_id!r} is no letter id; fraudstream dlq list shows them", param_hint="--id")
     return letter_id
 

@@ -20,6 +20,7 @@ Limit = Annotated[int | None, typer.Option(help="Stop after so many transactions
 Mapping = Annotated[str | None, typer.Option(help="Columns: generic, paysim, handbook, or a mapping file.")]
 AllowLate = Annotated[bool, typer.Option("--allow-late", help="Send events older than the deduplication horizon.")]
 RedisUrl = Annotated[str | None, typer.Option(help="Address of Redis (REDIS_URL).")]
+Partitions = Annotated[int | None, typer.Option(help="Parts of this deployment, equal everywhere (FRAUDSTREAM_PARTITIONS).")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object at the end.")]
 MetricsPort = Annotated[int | None, typer.Option(help="Port of /metrics; none when not given, 0 picks a free one.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")]
@@ -35,6 +36,7 @@ def produce_file(
     mapping: Mapping = None,
     allow_late: AllowLate = False,
     redis_url: RedisUrl = None,
+    partitions: Partitions = None,
     metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -45,7 +47,7 @@ def produce_file(
     Example: fraudstream produce file payments.jsonl --rate 500
     """
     send_file(path, mapping=mapping, limit=limit, rate=rate, allow_late=allow_late, as_json=as_json, quiet=quiet,
-              metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
+              metrics_port=metrics_port, stream=stream, redis_url=redis_url, partitions=partitions)  # fmt: skip
 
 
 @produce_app.command("synthetic")
@@ -57,6 +59,7 @@ def produce_synthetic(
     seconds: Annotated[float | None, typer.Option("--for", help="Stop after so many seconds.", min=0.1)] = None,
     seed: Annotated[int, typer.Option(help="Seed of the world.")] = 4711,
     redis_url: RedisUrl = None,
+    partitions: Partitions = None,
     metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -67,7 +70,7 @@ def produce_synthetic(
     Example: fraudstream produce synthetic --rate 500 --for 60
     """
     send_synthetic(seed=seed, limit=limit, rate=rate, seconds=seconds, as_json=as_json, quiet=quiet,
-                   metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
+                   metrics_port=metrics_port, stream=stream, redis_url=redis_url, partitions=partitions)  # fmt: skip
 
 
 @exits
@@ -82,6 +85,7 @@ def produce_either(
     mapping: Mapping = None,
     allow_late: AllowLate = False,
     redis_url: RedisUrl = None,
+    partitions: Partitions = None,
     metrics_port: MetricsPort = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -94,10 +98,10 @@ def produce_either(
     del group
     if file is not None:
         send_file(file, mapping=mapping, limit=limit, rate=rate, allow_late=allow_late, as_json=as_json, quiet=quiet,
-                  metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
+                  metrics_port=metrics_port, stream=stream, redis_url=redis_url, partitions=partitions)  # fmt: skip
     else:
         send_synthetic(seed=seed, limit=limit, rate=rate or 200.0, seconds=seconds, as_json=as_json, quiet=quiet,
-                       metrics_port=metrics_port, stream=stream, redis_url=redis_url)  # fmt: skip
+                       metrics_port=metrics_port, stream=stream, redis_url=redis_url, partitions=partitions)  # fmt: skip
 
 
 def send_file(

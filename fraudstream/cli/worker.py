@@ -16,6 +16,7 @@ Name = Annotated[str | None, typer.Option(help="Readable first part of the consu
 RedisUrl = Annotated[str | None, typer.Option(help="Address of Redis (REDIS_URL).")]
 PostgresUrl = Annotated[str | None, typer.Option(help="Address of PostgreSQL or TimescaleDB (POSTGRES_URL).")]
 MetricsPort = Annotated[int | None, typer.Option(help="Port of /metrics; 0 picks a free one.")]
+Partitions = Annotated[int | None, typer.Option(help="Parts of this deployment, equal everywhere (FRAUDSTREAM_PARTITIONS).")]
 Config = Annotated[str | None, typer.Option(help="TOML file with settings.")]
 
 worker_app = typer.Typer(help="Consumers of the streams.", no_args_is_help=True)
@@ -40,6 +41,7 @@ def start_worker(
     batch: Annotated[int | None, typer.Option(help="Most entries of one read.")] = None,
     metrics_port: MetricsPort = None,
     drain_timeout_s: Annotated[float | None, typer.Option(help="Seconds to finish what is in hand when stopped.")] = None,
+    partitions: Partitions = None,
     config: Config = None,
 ) -> None:
     """
@@ -58,6 +60,7 @@ def start_worker(
         batch_entries=batch,
         metrics_port=metrics_port,
         drain_timeout_s=drain_timeout_s,
+        partitions=partitions,
     )
 
 
@@ -70,6 +73,7 @@ def start_alerter(
     name: Name = None,
     redis_url: RedisUrl = None,
     metrics_port: MetricsPort = None,
+    partitions: Partitions = None,
     config: Config = None,
 ) -> None:
     """
@@ -85,6 +89,7 @@ def start_alerter(
         consumer_id=name,
         redis_url=redis_url,
         metrics_port=metrics_port,
+        partitions=partitions,
     )
 
 

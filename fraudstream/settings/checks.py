@@ -44,14 +44,16 @@ def misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
     if not settings.heartbeat_life_s <= settings.claim_idle_s <= settings.hard_idle_s:
         text = "heartbeat_life_s must not be longer than claim_idle_s, nor that longer than hard_idle_s"
         yield text, ["heartbeat_life_s", "claim_idle_s", "hard_idle_s"]
+    if "+cluster://" in settings.redis_url and settings.partitions == 1:
+        yield "a cluster needs partitions, a multiple of its servers: set FRAUDSTREAM_PARTITIONS", ["redis_url", "partitions"]
     yield from _tls_misfits(settings)
     yield from _alert_misfits(settings)
 
 
 def _tls_misfits(settings: Settings) -> Iterator[tuple[str, Sequence[str]]]:
     files = ["redis_ca_file", "redis_cert_file", "redis_key_file"]
-    if any(getattr(settings, name) for name in files) and not settings.redis_url.startswith("rediss://"):
-        yield "certificates for Redis are set, but REDIS_URL does not begin with rediss://", ["redis_url", *files]
+    if any(getattr(settings, name) for name in files) and not settings.redis_url.startswith("rediss"):
+        yield "certificates for Redis are set, but REDIS_URL does not begin with rediss:// (or rediss+)", ["redis_url", *files]
     if (settings.redis_cert_file is None) != (settings.redis_key_file is None):
         yield "redis_cert_file and redis_key_file must be set together", files[1:]
 

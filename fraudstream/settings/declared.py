@@ -59,16 +59,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[
         str,
         _says(
-            "Address of Redis; rediss:// speaks TLS.",
+            "Address of Redis; rediss:// speaks TLS; redis+cluster://host:port,host:port is a cluster,"
+            " redis+sentinel://host:port,host:port/service the primary that the sentinels name.",
             section="Redis",
             plain="REDIS_URL",
             secret=True,
-            pattern=r"^(redis|rediss|unix)://",
+            pattern=r"^(rediss?(\+cluster|\+sentinel)?|unix)://",
         ),
     ] = "redis://127.0.0.1:6379/0"
     redis_ca_file: Annotated[Path | None, _says("Certificate authority that signed the certificate of Redis.")] = None
     redis_cert_file: Annotated[Path | None, _says("Certificate that we show to Redis; needs the key too.")] = None
     redis_key_file: Annotated[Path | None, _says("Private key of the certificate that we show to Redis.")] = None
+    partitions: Annotated[
+        int,
+        _says(
+            "Parts that streams and states are laid out in, equal in all workers and producers; chosen once, for good.",
+            ge=1,
+            le=1024,
+        ),
+    ] = 1
     allow_no_persistence: Annotated[
         bool, _says("Start although Redis keeps no append-only file; a crash of Redis then loses transactions.")
     ] = False

@@ -236,7 +236,7 @@ def test_every_setting_has_a_sentence_and_a_section(name: str):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_every_number_carries_its_unit_in_the_name(name: str):
     setting = CATALOGUE[name]
-    units = ("_s", "_ms", "_entries", "_ratio", "_port", "_deliveries", "_in_hand", "_groups", "_major")
+    units = ("_s", "_ms", "_entries", "_ratio", "_port", "_deliveries", "_in_hand", "_groups", "_major", "partitions")
 
     assert isinstance(setting.default, bool) or not isinstance(setting.default, int | float) or name.endswith(units)
 
