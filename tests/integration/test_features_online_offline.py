@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_states import RedisEntityStates
-from fraudstream.domain.decision import LabelValue
+from fraudstream.domain.decision import LabelValue, Outcome
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute, records
@@ -23,7 +23,7 @@ from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.states import Standing
 from fraudstream.local import LocalValkey
-from fraudstream.stages.ports import Place
+from fraudstream.stages.ports import Answer, Place
 from tests.support.builders import a_label
 from tests.support.verdicts import MODEL, RULES, Side, VerdictRig
 from tests.unit.features.streams import calls, definitions, log_columns, transactions
@@ -41,6 +41,7 @@ class _Twins:
         self._sides = {group: rig.side(group) for group in (RULES, MODEL)}
         self._states = RedisEntityStates(client, features=features, keys=rig.streams.keys)
         self._memory = MemoryEntityStore(features)
+        self._rig = rig
         self._labels = 0
 
     async def deliver(self, group: str, batch: Sequence[Transaction]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -49,10 +50,25 @@ class _Twins:
         touched = await side.entities.touch([b"0-1"] * len(batch), batch, rows)
         online = [Standing.TOUCHED if place is Place.FIRST else Standing.SEEN for place in touched.places]
         offline = self._memory.touch(rows)
+        # What is decided is not looked at again: it has neither features nor another decision.
+        asked = [place not in (Place.DUPLICATE, Place.GONE) for place in touched.places]
         return (
-            compute(self._features, batch, rows, online, touched.states),
-            compute(self._features, batch, rows, offline, self._memory.states(rows)),
+            compute(self._features, batch, rows, online, touched.states)[asked],
+            compute(self._features, batch, rows, offline, self._memory.states(rows))[asked],
         )
+
+    async def decide(self, said: Sequence[tuple[Transaction, int]]) -> None:
+        """
+        Decide as both groups do: the outcome reaches the records in the step that emits the decision, and only there.
+        """
+        rules, model = self._sides[RULES], self._sides[MODEL]
+        for one, outcome in said:
+            self._rig.streams.add(1)
+            told, scored = await rules.read(), await model.read()
+            await rules.complete(told, [one])
+            (answer,) = await model.decide(scored, [one], outcome=list(Outcome)[outcome])
+            if answer is Answer.EMITTED:
+                self._memory.set_outcomes(records(self._features, [one]), [outcome])
 
     async def label(self, said: Sequence[tuple[Transaction, bool]]) -> None:
         for one, fraud in said:
@@ -80,6 +96,7 @@ async def test_every_delivery_gives_online_what_it_gives_offline(
         twins, earlier = _Twins(features, rig, client), list[list[Transaction]]()
 
         for call in data.draw(calls(history)):
+            await twins.decide(call.outcomes)
             await twins.label(call.labels)
             first = await twins.deliver(RULES, call.batch)
             other = await twins.deliver(MODEL, call.batch)
