@@ -15,7 +15,7 @@ from fraudstream.fleet.overview import ServerProblem, ServerState
 _OLDEST = {"redis": (7, 0), "valkey": (7, 2)}
 
 
-async def check_server(client: Redis, *, allow_no_persistence: bool, partitioned: bool) -> str:
+async def check_server(client: Redis, *, allow_no_persistence: bool, clustered: bool) -> str:
     """
     Refuse a server that could lose our data as it is configured; return its name and version.
 
@@ -33,7 +33,7 @@ async def check_server(client: Redis, *, allow_no_persistence: bool, partitioned
     if facts.get("loading") == "1":
         # While it reads its files back a server says that the append-only file is off: to believe that would be to give up.
         raise StreamUnavailable("the server is still loading its data")
-    problems = server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=partitioned)
+    problems = server_problems(facts, allow_no_persistence=allow_no_persistence, clustered=clustered)
     shown = " ".join(server_version(facts))
     if problems:
         raise UnsuitableServer(f"{shown} is not safe to start on:\n" + "\n".join(f"  - {one.says}" for one in problems))
@@ -48,7 +48,7 @@ def server_version(facts: dict[str, str]) -> tuple[str, str]:
     return name, facts.get(f"{name}_version", facts["redis_version"])
 
 
-def server_problems(facts: dict[str, str], *, allow_no_persistence: bool, partitioned: bool) -> list[ServerProblem]:
+def server_problems(facts: dict[str, str], *, allow_no_persistence: bool, clustered: bool) -> list[ServerProblem]:
     """
     Return why our data is not safe on a server, from the reply of INFO; each says its remedy.
     """
@@ -56,13 +56,13 @@ def server_problems(facts: dict[str, str], *, allow_no_persistence: bool, partit
         "version": _version_problem(*server_version(facts)),
         "eviction": _eviction_problem(facts),
         "persistence": "" if allow_no_persistence else _persistence_problem(facts),
-        "cluster": _cluster_problem(facts, partitioned=partitioned),
+        "cluster": _cluster_problem(facts, clustered=clustered),
     }
     return [ServerProblem(kind=kind, says=says) for kind, says in found.items() if says]
 
 
 def server_state(
-    facts: dict[str, str], answer_ms: float, clock_ahead_s: float, *, allow_no_persistence: bool, partitioned: bool = False
+    facts: dict[str, str], answer_ms: float, clock_ahead_s: float, *, allow_no_persistence: bool, clustered: bool = False
 ) -> ServerState:
     """
     Return how the server stands, from the reply of INFO.
@@ -83,7 +83,7 @@ def server_state(
         replica=facts.get("role") == "slave",
         clients=int(facts.get("connected_clients", 0)),
         uptime_s=int(facts.get("uptime_in_seconds", 0)),
-        problems=tuple(server_problems(facts, allow_no_persistence=allow_no_persistence, partitioned=partitioned)),
+        problems=tuple(server_problems(facts, allow_no_persistence=allow_no_persistence, clustered=clustered)),
     )
 
 
@@ -109,7 +109,11 @@ def _persistence_problem(facts: dict[str, str]) -> str:
     )
 
 
-def _cluster_problem(facts: dict[str, str], *, partitioned: bool) -> str:
-    if facts.get("redis_mode") != "cluster" or partitioned:
+def _cluster_problem(facts: dict[str, str], *, clustered: bool) -> str:
+    # Valkey says it by another name than Redis.
+    if "cluster" not in {facts.get("redis_mode"), facts.get("server_mode")} or clustered:
         return ""
-    return "the server runs in cluster mode, where the plain stream names lie in different slots; use partitions"
+    return (
+        "the server is one of a cluster, where plain names lie in different slots; name it as redis+cluster://host:port in"
+        " REDIS_URL and set FRAUDSTREAM_PARTITIONS"
+    )

@@ -68,7 +68,7 @@ async def read_overview(client: Redis, keys: Keys, *, letters: int = 200, allow_
             answer_ms,
             (now_ms - wall_ms - answer_ms / 2) / 1000,
             allow_no_persistence=allow_no_persistence,
-            partitioned=bool(keys.tag),
+            clustered=bool(keys.tag),
         ),
         streams=tuple(stream_state(keys.stream(name), one, now_ms) for name, one in found.items()),
         groups=groups,

@@ -101,7 +101,7 @@ async def serve_presses(
     one_partition(settings, "alerts serve")
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(connected(address(settings)))
-        await check_server(client, allow_no_persistence=settings.allow_no_persistence, partitioned=False)
+        await check_server(client, allow_no_persistence=settings.allow_no_persistence, clustered=False)
         presses = Presses(RedisAlertAnswers(client, Keys()), settings.slack_analysts, now_ms=lambda: int(time.time() * 1000))
         interactions = SlackInteractions(
             settings.slack_signing_secret or "",

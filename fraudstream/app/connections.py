@@ -55,11 +55,13 @@ async def intake(settings: Settings, *, stream: str | None = None) -> AsyncItera
     """
     Lend the producer's end of a stream, mostly the raw one, on a server that has been checked.
     """
-    name, count = stream or settings.stream or RAW, settings.partitions
+    name, count, where = stream or settings.stream or RAW, settings.partitions, address(settings)
     lag = -(-settings.lag_limit_entries // count)
     limits = AdmissionLimits(memory_ratio=settings.memory_limit_ratio, lag_entries=lag)
     async with every_part(settings, 16) as every:
         for client in servers(every):
-            await check_server(client, allow_no_persistence=settings.allow_no_persistence, partitioned=count > 1)
+            await check_server(
+                client, allow_no_persistence=settings.allow_no_persistence, clustered=where.clustered
+            )
         intakes = [RedisIntake(part.client, stream=part.keys.stream(name), limits=limits) for part in every]
         yield intakes[0] if count == 1 else RedisPartitionedIntake(intakes)

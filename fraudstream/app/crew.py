@@ -119,7 +119,7 @@ class Crew:
         self._parts = await open_parts(self._address, self._partitions, self._commands, self._stack)
         for client in servers(self._parts):
             server = await check_server(
-                client, allow_no_persistence=self._settings.allow_no_persistence, partitioned=self._partitions.count > 1
+                client, allow_no_persistence=self._settings.allow_no_persistence, clustered=self._address.clustered
             )
             structlog.get_logger().info("server_checked", server=server)
         await agree_on_count(self._commands, self._partitions.count)

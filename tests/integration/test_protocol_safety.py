@@ -236,7 +236,7 @@ async def refusal(server: LocalValkey, **changes: bool) -> str:
 
 async def test_a_server_as_we_need_it_is_accepted_with_its_name(valkey: LocalValkey) -> None:
     async with connected(RedisAddress(url=valkey.url)) as client:
-        assert (await check_server(client, allow_no_persistence=False, partitioned=False)).startswith(("valkey 9.", "redis 7."))
+        assert (await check_server(client, allow_no_persistence=False, clustered=False)).startswith(("valkey 9.", "redis 7."))
 
 
 @pytest.mark.parametrize("policy", ["volatile-lru", "allkeys-lru", "volatile-ttl"])
@@ -258,7 +258,7 @@ async def test_a_server_without_the_append_only_file_is_refused_unless_allowed(o
 
     assert "appendonly yes" in text
     async with connected(RedisAddress(url=own_valkey.url)) as client:
-        assert await check_server(client, allow_no_persistence=True, partitioned=False)
+        assert await check_server(client, allow_no_persistence=True, clustered=False)
 
 
 async def test_every_problem_is_named_at_once(own_valkey: LocalValkey) -> None:
@@ -286,7 +286,7 @@ async def test_old_and_clustered_servers_are_refused_in_words(facts: str, proble
             return f"{facts}\r\naof_enabled:1\r\nmaxmemory_policy:noeviction\r\n".encode()
 
     with pytest.raises(UnsuitableServer) as refused:
-        await check_server(Telling(), allow_no_persistence=False, partitioned=False)  # type: ignore[arg-type]
+        await check_server(Telling(), allow_no_persistence=False, clustered=False)  # type: ignore[arg-type]
 
     assert problem in str(refused.value)
 
@@ -296,4 +296,4 @@ async def test_a_server_that_refuses_our_password_stops_the_start_in_words(addre
     with LocalValkey(arguments=["--requirepass", "secret"]) as server:
         async with connected(RedisAddress(url=address.format(server.port))) as client:
             with pytest.raises(UnsuitableServer, match="REDIS_URL"):
-                await check_server(client, allow_no_persistence=False, partitioned=False)
+                await check_server(client, allow_no_persistence=False, clustered=False)

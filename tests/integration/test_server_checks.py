@@ -25,4 +25,4 @@ class _Loading:
 
 async def test_a_server_that_is_still_loading_is_waited_for_and_not_refused() -> None:
     with pytest.raises(StreamUnavailable, match="loading"):
-        await check_server(_Loading(), allow_no_persistence=False, partitioned=False)  # type: ignore[arg-type]
+        await check_server(_Loading(), allow_no_persistence=False, clustered=False)  # type: ignore[arg-type]
