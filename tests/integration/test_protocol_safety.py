@@ -230,7 +230,7 @@ def test_a_lag_that_is_wrong_for_good_after_a_restart_is_corrected() -> None:
 async def refusal(server: LocalValkey, **changes: bool) -> str:
     async with connected(RedisAddress(url=server.url)) as client:
         with pytest.raises(UnsuitableServer) as refused:
-            await check_server(client, **{"allow_no_persistence": False, "partitioned": False, **changes})
+            await check_server(client, **{"allow_no_persistence": False, "clustered": False, **changes})
     return str(refused.value)
 
 
