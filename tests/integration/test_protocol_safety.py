@@ -274,7 +274,7 @@ async def test_every_problem_is_named_at_once(own_valkey: LocalValkey) -> None:
     [
         ("redis_version:6.2.14", "version 6.2.14 is too old; use 7.0 or newer"),
         ("redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:7.0.1", "version 7.0.1 is too old; use 7.2 or newer"),
-        ("redis_version:7.0.15\r\nredis_mode:cluster", "the server runs in cluster mode"),
+        ("redis_version:7.0.15\r\nredis_mode:cluster", "the server is one of a cluster"),
     ],
 )
 async def test_old_and_clustered_servers_are_refused_in_words(facts: str, problem: str) -> None:
