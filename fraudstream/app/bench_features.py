@@ -13,6 +13,7 @@ from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_cost import ServerMeter
 from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
+from fraudstream.app.memory import keep_freed_memory
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute, records
@@ -105,6 +106,8 @@ async def bench_features(*, cards: int, transactions: int, batch: int, seed: int
         seed: Of the made-up payments.
     """
     features = workload()
+    # As in a worker.
+    keep_freed_memory()
     with LocalValkey() as server:
         async with connected(RedisAddress(url=server.url), connections=2) as client:
             clock, options = RedisClock(), LedgerOptions(horizon_s=0, deadline_ms=0)

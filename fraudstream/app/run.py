@@ -12,6 +12,7 @@ import structlog
 from fraudstream.adapters.redis_keys import RAW, Partitions
 from fraudstream.app.crew import Crew
 from fraudstream.app.loop_time import LoopTime
+from fraudstream.app.memory import keep_freed_memory
 from fraudstream.app.model_watch import TELL_EVERY_S
 from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.app.seat import COMPLAIN_EVERY_S
@@ -50,6 +51,7 @@ async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callabl
             structlog.get_logger().info("metrics_served", port=exporter.port)
         ready()
         collect_seldom()
+        keep_freed_memory()
         share_the_interpreter()
         await _until(stop, crew, settings, metrics)
 

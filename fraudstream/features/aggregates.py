@@ -8,8 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.features.definitions import PLACE
-from fraudstream.features.logs import PLACE_BITS, Floats, Ints, LogPasts, Mask, Window
+from fraudstream.features.logs import LogPasts
+from fraudstream.features.past import Floats, Ints, Mask
 from fraudstream.features.syntax import Aggregate
+from fraudstream.features.windows import Window
 from fraudstream.features.words import position
 
 #: The values of one feature, and where there are any.
@@ -41,13 +43,11 @@ def _avg(window: Window, _: Aggregate) -> Answer:
 
 
 def _min(window: Window, _: Aggregate) -> Answer:
-    masked = np.where(window.inside, window.pasts.amount, np.inf)
-    return np.minimum.reduceat(masked, window.pasts.starts), window.known
+    return window.extreme(np.minimum), window.known
 
 
 def _max(window: Window, _: Aggregate) -> Answer:
-    masked = np.where(window.inside, window.pasts.amount, -np.inf)
-    return np.maximum.reduceat(masked, window.pasts.starts), window.known
+    return window.extreme(np.maximum), window.known
 
 
 def _stddev(window: Window, _: Aggregate) -> Answer:
@@ -55,11 +55,9 @@ def _stddev(window: Window, _: Aggregate) -> Answer:
     Return the standard deviation of the population, in two passes: the mean first, then the squares of what is left.
     """
     mean = window.shared(window.sum)
-    chosen = np.flatnonzero(window.inside)
-    row = window.pasts.row[chosen]
-    left = window.pasts.amount[chosen] - mean[row]
+    left = window.selection.minor[window.in_arrival()] - mean[window.rows]
     # One by one in the order of arrival, whatever else is in the batch: the last bit depends on it.
-    squares = np.bincount(row, left * left, minlength=window.pasts.rows)
+    squares = np.bincount(window.rows, left * left, minlength=window.past.rows)
     return np.sqrt(window.shared(squares.astype(np.float64))), window.known
 
 
@@ -69,56 +67,59 @@ def _median(window: Window, _: Aggregate) -> Answer:
 
 def _ratio_to_baseline(window: Window, _: Aggregate) -> Answer:
     usable = window.known & (window.median > 0)
-    return window.pasts.current.amounts / np.where(usable, window.median, 1.0), usable
+    return window.past.current.amounts / np.where(usable, window.median, 1.0), usable
 
 
 def _rank(window: Window, _: Aggregate) -> Answer:
     """
     Return the share of the window's amounts that are smaller than the transaction's own.
     """
-    smaller = window.pasts.amount < np.repeat(window.pasts.current.amounts, window.pasts.lengths)
-    return window.shared(window.counted(window.inside & smaller)), window.known
+    smaller = window.selection.minor[window.places] < window.past.current.amounts[window.rows]
+    return window.shared(window.counted(smaller)), window.known
 
 
 def _distinct(window: Window, one: Aggregate) -> Answer:
-    row, classes = window.selection.youngest(one.argument, window.start)
-    return np.bincount(row[classes <= window.end], minlength=window.pasts.rows).astype(np.float64), window.known
+    word = window.at(window.past.word(one.argument), window.places)
+    seen = (window.rows << 32 | word)[word != 0]
+    seen.sort()
+    first = np.concatenate(([True], seen[1:] != seen[:-1])) if len(seen) else np.empty(0, np.bool_)
+    return np.bincount(seen[first] >> 32, minlength=window.past.rows).astype(np.float64), window.known
 
 
 def _is_new(window: Window, one: Aggregate) -> Answer:
-    theirs = window.pasts.events.field(one.argument, current=False)
-    ours = window.pasts.events.field(one.argument, current=True)
-    before = window.counted(window.inside & (theirs == ours))
-    own = window.pasts.current.words[one.argument] != 0
+    before = window.among(window.selection.alike(one.argument))
+    own = window.past.current.words[one.argument] != 0
     return (before == 0).astype(np.float64), own & window.known
 
 
+def _age(window: Window, place: Ints) -> Floats:
+    """
+    Return how many seconds before the transaction an event took place, per row.
+    """
+    age = window.past.current.occurred_s - window.at(window.past.time, place)
+    return np.asarray(age, np.float64)
+
+
 def _time_since_last(window: Window, _: Aggregate) -> Answer:
-    newest = np.maximum.reduceat(np.where(window.inside, window.pasts.time, -1), window.pasts.starts)
-    return (window.pasts.now - newest).astype(np.float64), window.known
+    return _age(window, window.newest), window.known
 
 
 def _first_seen(window: Window, _: Aggregate) -> Answer:
-    oldest = np.minimum.reduceat(np.where(window.inside, window.pasts.time, np.iinfo(np.int64).max), window.pasts.starts)
     known = window.known
-    return np.where(known, window.pasts.now - oldest, 0).astype(np.float64), known
+    return np.where(known, _age(window, np.where(known, window.low, 0)), 0.0), known
 
 
 def _speed_kmh(window: Window, _: Aggregate) -> Answer:
     """
     Return the speed from the newest known place to the transaction's own, by the haversine formula.
-
-    References:
-        Sinnott 1984, "Virtues of the haversine", Sky and Telescope 68.
     """
-    cells = window.pasts.table[PLACE]
-    newest = window.newest(window.inside & (cells != 0))
-    own = window.pasts.current.words[PLACE]
+    cells = window.past.word(PLACE)
+    newest = window.last_of(np.flatnonzero(window.selection.of(cells)))
+    own = window.past.current.words[PLACE]
     known = (newest >= 0) & (own != 0)
-    place = np.where(known, newest & (1 << PLACE_BITS) - 1, 0)
-    distance = haversine_km(np.ascontiguousarray(cells[place]), np.ascontiguousarray(own))
-    elapsed = np.maximum((window.pasts.now - window.pasts.time[place]).astype(np.float64), _SHORTEST_S)
-    return distance / (elapsed / 3_600.0), known
+    place = np.where(known, newest, 0)
+    distance = haversine_km(window.at(cells, place), own)
+    return distance / (np.maximum(_age(window, place), _SHORTEST_S) / 3_600.0), known
 
 
 def haversine_km(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> Floats:
@@ -140,33 +141,24 @@ def _fraud_rate(window: Window, _: Aggregate) -> Answer:
 
 
 def _last_label(window: Window, _: Aggregate) -> Answer:
-    newest = window.newest(window.inside)
-    place = np.where(newest >= 0, newest & (1 << PLACE_BITS) - 1, 0)
-    return window.pasts.fraud[place].astype(np.float64), window.known
+    return window.at(window.past.fraud, window.newest).astype(np.float64), window.known
 
 
 def _time_since_fraud(window: Window, _: Aggregate) -> Answer:
-    newest = window.newest(window.inside & window.pasts.fraud)
-    return (window.pasts.now - (newest >> PLACE_BITS)).astype(np.float64), newest >= 0
-
-
-def _since(window: Window, order: Ints) -> Floats:
-    """
-    Count the window's events that are newer than an order, per row.
-    """
-    newer = window.inside & (window.pasts.order > order[window.pasts.row])
-    return np.bincount(window.pasts.row[newer], minlength=window.pasts.rows).astype(np.float64)
+    fraud = window.last_of(window.selection.frauds)
+    return _age(window, np.maximum(fraud, 0)), fraud >= 0
 
 
 def _clean_since_fraud(window: Window, _: Aggregate) -> Answer:
-    newest = window.newest(window.inside & window.pasts.fraud)
-    return _since(window, newest), newest >= 0
+    fraud = window.last_of(window.selection.frauds)
+    return (window.high - 1 - fraud).astype(np.float64), fraud >= 0
 
 
 def _run_length(window: Window, one: Aggregate) -> Answer:
     label, known = _last_label(window, one)
-    other = window.pasts.fraud != (label[window.pasts.row] != 0)
-    return _since(window, window.newest(window.inside & other)), known
+    selection = window.selection
+    other = np.where(label != 0, window.last_of(selection.not_frauds), window.last_of(selection.frauds))
+    return (window.high - 1 - np.maximum(other, window.low - 1)).astype(np.float64), known
 
 
 _ANSWERS: dict[str, Callable[[Window, Aggregate], Answer]] = {

@@ -80,12 +80,12 @@ class RowColumns:
 
 class EventColumns:
     """
-    Fields of past events: ``table`` holds their records one after the other, ``row`` the row of the batch that each belongs to.
+    Fields of past events: ``table`` holds their records, row after row of the batch, ``lengths`` how many belong to each row.
     """
 
-    def __init__(self, table: NDArray[np.void], row: NDArray[np.int64], rows: RowColumns) -> None:
+    def __init__(self, table: NDArray[np.void], lengths: NDArray[np.int64], rows: RowColumns) -> None:
         self._table = table
-        self._row = row
+        self._lengths = lengths
         self._rows = rows
         self._read: dict[tuple[str, bool], Column] = {}
 
@@ -95,7 +95,7 @@ class EventColumns:
         """
         column = self._read.get((name, current))
         if column is None:
-            column = self._rows.field(name, current=True)[self._row] if current else self._column(name)
+            column = self._of_current(name) if current else self._column(name)
             self._read[name, current] = column
         return column
 
@@ -103,7 +103,11 @@ class EventColumns:
         """
         Return, for each event, a feature of the transaction that it is the past of.
         """
-        return self._rows.feature(name)[self._row]
+        return np.repeat(self._rows.feature(name), self._lengths)
+
+    def _of_current(self, name: str) -> Column:
+        column: Column = self._rows.field(name, current=True).repeat(self._lengths)
+        return column
 
     def _column(self, name: str) -> Column:
         match name:

@@ -44,6 +44,7 @@ def compute(
     values: dict[str, NDArray[np.float32]] = {}
     if not batch:
         return np.empty((0, len(features.names)), np.float32)
+    matrix = np.empty((len(features.names), batch), np.float32)
     rows = RowColumns(transactions, records, values)
     logs = {
         kind: LogPasts(features, kind, rows, standings, states.logs[kind])
@@ -63,7 +64,7 @@ def compute(
         else:
             found = number(feature.body, rows, batch)
             known = ~np.isnan(found)
-        values[feature.name] = np.where(known, found, feature.default).astype(np.float32)
-    for pasts in logs.values():
-        pasts.release()
-    return np.ascontiguousarray(np.stack([values[name] for name in features.names], axis=1))
+        values[feature.name] = row = matrix[column]
+        row.fill(feature.default)
+        np.copyto(row, found, casting="same_kind", where=known)
+    return np.ascontiguousarray(matrix.T)

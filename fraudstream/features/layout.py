@@ -66,8 +66,10 @@ def amounts(table: NDArray[np.void]) -> NDArray[np.int64]:
     """
     Return the amounts of records in minor units.
     """
-    low, high = table["amount"].astype(np.int64), table["amount_high"]
-    return low | high.astype(np.int64) << 32 if high.any() else low
+    # Eight bytes of which the upper five are the amount: one copy instead of two.
+    wide = table.getfield("<u8", IDENTITY_BYTES - 8).copy()
+    wide >>= 24
+    return wide.view(np.int64)
 
 
 def write_amounts(table: NDArray[np.void], minor: NDArray[np.int64]) -> None:

@@ -5,19 +5,17 @@ A ring holds the present and not the past of each row, so what this very call ad
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.features.aggregates import Answer
 from fraudstream.features.definitions import SLOT, FeatureSet
-from fraudstream.features.logs import Floats, Ints, Mask
+from fraudstream.features.past import Floats, Ints, Mask
 from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
 from fraudstream.features.syntax import Aggregate
-
-#: Bits of a bucket's number in packed keys, and what keeps it positive where a delay reaches back before 1970.
-_BUCKET_BITS, _BEFORE_1970 = 33, 1 << 32
 
 
 class RingPasts:
@@ -32,15 +30,19 @@ class RingPasts:
         self._records = records
         ids = records.entities[kind]
         self._present: Mask = np.array([entity is not None for entity in ids], np.bool_)
-        places: dict[bytes, int] = {}
-        self._ring: Ints = np.array([places.setdefault(ring, len(places)) for ring in rings], np.int64)
-        blob = b"".join(ring.ljust(features.ring_size, b"\0") for ring in places)
-        slots = np.frombuffer(blob, SLOT).reshape(len(places), -1)
+        codes: dict[str | None, int] = {}
+        code: Ints = np.array([codes.setdefault(entity, len(codes)) for entity in ids], np.int64)
+        distinct = dict(zip(ids, rings, strict=True))
+        blob = b"".join([distinct[entity].ljust(features.ring_size, b"\0") for entity in codes])
+        slots = np.frombuffer(blob, SLOT)
         self._bucket: Ints = slots["bucket"].astype(np.int64)
-        # One plane each for counts, sums and, where a feature asks, frauds.
+        # One column each for counts, sums and, where a feature asks, frauds.
         names = ("count", "sum", "frauds") if features.reads_labels else ("count", "sum")
-        self._held: Floats = np.stack([slots[name].astype(np.float64) for name in names])
-        self._takes: tuple[Ints, Ints] = _taken_off(ids, records, standings)
+        self._held: list[Floats] = [slots[name].astype(np.float64) for name in names]
+        #: Where each row's ring begins among all slots.
+        self._start: Ints = code * (features.ring_size // SLOT.itemsize)
+        self._takes: tuple[Ints, Ints] = _taken_off(np.where(self._present, code, -1), records, standings)
+        self._own: dict[int, _Own] = {}
         self._tables: dict[tuple[int, int, int], tuple[Floats, Floats, Floats]] = {}
 
     def answer(self, one: Aggregate) -> Answer:
@@ -79,33 +81,55 @@ class RingPasts:
 
     def _computed(self, resolution: int, over_ms: int, delayed_ms: int) -> tuple[Floats, Floats, Floats]:
         width_ms, offset, length = self._features.ring_resolutions[resolution]
-        start = offset // SLOT.itemsize
-        held = self._bucket[:, start : start + length]
-        bucket = self._records.occurred_s * 1_000 // width_ms
-        last = bucket - delayed_ms // width_ms
-        first = last - over_ms // width_ms + 1
-        # Rows of one ring in one bucket see the same slots: a hot entity is looked at once.
-        pairs, place = np.unique((self._ring << _BUCKET_BITS) + last + _BEFORE_1970, return_inverse=True)
-        ring, newest = pairs >> _BUCKET_BITS, ((pairs & (1 << _BUCKET_BITS) - 1) - _BEFORE_1970)[:, None]
-        inside = (held[ring] <= newest) & (held[ring] > newest - over_ms // width_ms)
-        found = np.where(inside, self._held[:, ring, start : start + length], 0.0).sum(axis=2)[:, place]
-        row, taken = self._takes
-        at_own = held[self._ring, bucket % length] == bucket
-        off = at_own[taken] & (bucket[taken] >= first[row]) & (bucket[taken] <= last[row])
-        found[0] -= np.bincount(row[off], minlength=len(bucket))
-        found[1] -= np.bincount(row[off], self._records.amounts[taken[off]], minlength=len(bucket))
+        own = self._own.get(resolution)
+        if own is None:
+            own = self._own[resolution] = self._own_buckets(resolution)
+        delay, over = delayed_ms // width_ms, over_ms // width_ms
+        wanted = (own.bucket - delay)[:, None] - np.arange(over)
+        place = wanted % length
+        place += (self._start + offset // SLOT.itemsize)[:, None]
+        there = self._bucket[place] == wanted
+        found = [np.where(there, held[place], 0.0).sum(axis=1) for held in self._held]
+        inside = (own.age >= delay) & (own.age < delay + over)
+        row, taken = own.row[inside], own.taken[inside]
+        if len(row):
+            found[0] -= np.bincount(row, minlength=len(found[0]))
+            found[1] -= np.bincount(row, self._records.amounts[taken], minlength=len(found[1]))
         return found[0], found[1], found[-1]
 
+    def _own_buckets(self, resolution: int) -> "_Own":
+        """
+        Return each row's bucket, and what has to be taken off of buckets up to it: a newer one is in no window of the row.
+        """
+        width_ms, offset, length = self._features.ring_resolutions[resolution]
+        bucket = self._records.occurred_s * 1_000 // width_ms
+        counted = self._bucket[self._start + offset // SLOT.itemsize + bucket % length] == bucket
+        row, taken = self._takes
+        age = bucket[row] - bucket[taken]
+        chosen = np.flatnonzero((age >= 0) & counted[taken])
+        return _Own(bucket, row[chosen], taken[chosen], age[chosen])
 
-def _taken_off(ids: Sequence[str | None], records: Records, standings: Sequence[Standing]) -> tuple[Ints, Ints]:
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """
+    ``bucket``: of each row. ``row``, ``taken``, ``age``: pairs of a row and another one that is to be taken off, so many
+    buckets before the row's.
+    """
+
+    bucket: Ints
+    row: Ints
+    taken: Ints
+    age: Ints
+
+
+def _taken_off(code: Ints, records: Records, standings: Sequence[Standing]) -> tuple[Ints, Ints]:
     """
     Return pairs (row, other row): the other one is of the same entity, is in its ring by now, and is no part of the row's past.
 
     That is every row touched by this call at or after the row, and a row's own transaction if an earlier call has touched it.
     """
     touched = np.array([standing is Standing.TOUCHED for standing in standings], np.bool_)
-    codes: dict[str | None, int] = {None: -1}
-    code = np.array([codes.setdefault(entity, len(codes)) for entity in ids], np.int64)
     rank, again = _ranks(records.hashes, touched, standings)
     row, other = _same(code)
     off = touched[other] & (other >= rank[row])

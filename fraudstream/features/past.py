@@ -1,0 +1,126 @@
+"""
+Event logs laid out: the pasts of a batch's rows one after the other, each in the order of time, with the row's own record.
+"""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.features.columns import EventColumns, RowColumns
+from fraudstream.features.definitions import FRAUD_FLAG
+from fraudstream.features.layout import IDENTITY_BYTES, RecordLayout, amounts, place_in
+from fraudstream.features.states import Standing
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Mask = NDArray[np.bool_]
+
+#: Bits of the seconds in a number that grows with an event's row, then with its time.
+_TIME_BITS = 32
+
+
+def _with_own(log: bytes, record: bytes, standing: Standing, size: int) -> bytes:
+    """
+    Return a transaction's past and, behind it, its own record as it was written: without what became known since.
+
+    Own record not there: nothing that is still there came before it. A late transaction has none, all of it is past.
+    """
+    late = standing is Standing.LATE
+    before = len(log) // size * size if late else place_in(log, record[:IDENTITY_BYTES], size)
+    return log[: max(before, 0)] + record
+
+
+class Past:
+    """
+    The events before each row of a batch, and its own, in one kind of log.
+
+    ``table``: the records of all rows, of each row in the order of time, of equal times in the order of arrival. ``lengths``:
+    how many each row has. ``own``: the place of each row's own. ``arrival``: for each event its place in the order of arrival,
+    None where that is the order of time. ``present``: whether the row has the entity at all.
+    """
+
+    def __init__(
+        self, layout: RecordLayout, kind: str, rows: RowColumns, standings: Sequence[Standing], logs: Sequence[bytes]
+    ) -> None:
+        self.current = rows.records
+        self.rows = len(logs)
+        # Mostly the own record is the last one, and the log as it stands is the past with the transaction behind it.
+        pieces = [
+            log if log.endswith(record) else _with_own(log, record, standing, layout.size)
+            for log, record, standing in zip(logs, self.current.packed[kind], standings, strict=True)
+        ]
+        self.lengths: Ints = np.array(list(map(len, pieces)), np.int64) // layout.size
+        self.own: Ints = np.cumsum(self.lengths) - 1
+        self.table: NDArray[np.void] = layout.table(b"".join(pieces))
+        self.arrival: Ints | None = None
+        self.keys = self._keys()
+        if (self.keys[1:] < self.keys[:-1]).any():
+            self._sort()
+        self.present: Mask = np.array([entity is not None for entity in self.current.entities[kind]], np.bool_)
+        self.columns = EventColumns(self.table, self.lengths, rows)
+
+    def _keys(self) -> Ints:
+        """
+        Return a number per event that grows with its row, then with its time.
+        """
+        keys = np.repeat(np.arange(self.rows, dtype=np.int64) << _TIME_BITS, self.lengths)
+        keys |= self.table["time"]
+        return keys
+
+    def _sort(self) -> None:
+        self.arrival = order = np.argsort(self.keys, kind="stable")
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        self.table, self.keys, self.own = self.table[order], self.keys[order], place[self.own]
+
+    @cached_property
+    def starts(self) -> Ints:
+        """
+        The place of each row's first event.
+        """
+        return np.cumsum(self.lengths) - self.lengths
+
+    def first_after(self, seconds_back: Sequence[int]) -> NDArray[np.int64]:
+        """
+        Return where the events begin that are younger than so many seconds, for ages that fall: shape (ages, batch).
+        """
+        since = np.maximum(self.current.occurred_s[:, None] - np.array(seconds_back, np.int64), -1)
+        since += (np.arange(self.rows, dtype=np.int64) << _TIME_BITS)[:, None]
+        # In rising order: each search begins where the one before it ended.
+        found = np.searchsorted(self.keys, since.ravel(), side="right").reshape(since.shape)
+        return np.ascontiguousarray(found.T)
+
+    @cached_property
+    def time(self) -> Ints:
+        """
+        Event time of each event, seconds.
+        """
+        return self.table["time"].astype(np.int64)
+
+    @cached_property
+    def minor(self) -> Ints:
+        """
+        Amount of each event, minor units.
+        """
+        return amounts(self.table)
+
+    @cached_property
+    def fraud(self) -> Mask:
+        """
+        Whether each event has been labelled fraud.
+        """
+        return np.asarray((self.table["flags"] & FRAUD_FLAG) != 0)
+
+    def word(self, name: str) -> NDArray[np.uint32]:
+        """
+        Return a field of each event as its word, 0 where it is missing.
+        """
+        return np.ascontiguousarray(self.table[name])
+
+    def like_current(self, name: str) -> Mask:
+        """
+        Say of each event whether a field has the word that the transaction has, whose past it is; missing ones are alike too.
+        """
+        return np.asarray(self.table[name] == np.repeat(self.current.words[name], self.lengths))

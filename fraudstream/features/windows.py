@@ -1,0 +1,222 @@
+"""
+Runs of events: those that aggregates look at (selections), and of them those in a window.
+"""
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fraudstream.features.past import Floats, Ints, Mask, Past
+
+#: Bits of the narrower sort keys.
+_NARROW_BITS = 32
+
+
+class Selection:
+    """
+    Some of the events of a past, in its order: all, or those at the places ``chosen``.
+    """
+
+    def __init__(self, past: Past, chosen: Ints | None) -> None:
+        self.past = past
+        self._chosen = chosen
+        self._alike: dict[str, Ints] = {}
+
+    def window(self, low: Ints, high: Ints, newest: int | None) -> "Window":
+        """
+        Return the events between two places of the past, per row, or the newest of them.
+        """
+        if self._chosen is not None:
+            low, high = np.searchsorted(self._chosen, low), np.searchsorted(self._chosen, high)
+        high = np.maximum(low, high)
+        return Window(self, low if newest is None else np.maximum(low, high - newest), high)
+
+    def of(self, column: NDArray[Any]) -> NDArray[Any]:
+        """
+        Return the selected events' part of a column of the past.
+        """
+        return column if self._chosen is None else column[self._chosen]
+
+    @cached_property
+    def minor(self) -> Ints:
+        """
+        Amount of each event, minor units.
+        """
+        return self.of(self.past.minor)
+
+    @cached_property
+    def amounts_until(self) -> Ints:
+        """
+        Sum of the amounts before each event, and of all of them. It may overflow: differences of two are right all the same.
+        """
+        sums = np.zeros(len(self.minor) + 1, np.int64)
+        np.cumsum(self.minor, out=sums[1:])
+        return sums
+
+    @cached_property
+    def frauds(self) -> Ints:
+        """
+        Places of the events labelled fraud.
+        """
+        return np.flatnonzero(self.of(self.past.fraud))
+
+    @cached_property
+    def not_frauds(self) -> Ints:
+        """
+        Places of the other events.
+        """
+        return np.flatnonzero(~self.of(self.past.fraud))
+
+    def alike(self, name: str) -> Ints:
+        """
+        Return the places of the events in which a field is that of the transaction whose past they are.
+        """
+        if name not in self._alike:
+            self._alike[name] = np.flatnonzero(self.of(self.past.like_current(name)))
+        return self._alike[name]
+
+
+class Window:
+    """
+    A run of a selection's events for each row: those at the places from ``low`` to before ``high``.
+    """
+
+    def __init__(self, selection: Selection, low: Ints, high: Ints) -> None:
+        self.selection = selection
+        self.past = selection.past
+        self.low = low
+        self.high = high
+        self._sizes: Ints = high - low
+
+    @cached_property
+    def count(self) -> Floats:
+        """
+        Events in the window, per row.
+        """
+        return self._sizes.astype(np.float64)
+
+    @cached_property
+    def known(self) -> Mask:
+        """
+        Whether there is any event in the window, per row.
+        """
+        return self._sizes > 0
+
+    @cached_property
+    def newest(self) -> Ints:
+        """
+        Place of the newest event, per row; any place where there is none.
+        """
+        return np.maximum(self.high - 1, 0)
+
+    @cached_property
+    def sum(self) -> Floats:
+        """
+        Amounts of the window in minor units, per row.
+        """
+        until = self.selection.amounts_until
+        return (until[self.high] - until[self.low]).astype(np.float64)
+
+    @cached_property
+    def rows(self) -> Ints:
+        """
+        The row of each event in the window, one row after the other.
+        """
+        return np.repeat(np.arange(self.past.rows), self._sizes)
+
+    @cached_property
+    def places(self) -> Ints:
+        """
+        The place of each event in the window, one row after the other.
+        """
+        before = np.cumsum(self._sizes) - self._sizes
+        places = np.repeat(self.low - before, self._sizes)
+        places += np.arange(len(places))
+        return places
+
+    def at(self, column: NDArray[Any], places: Ints) -> NDArray[Any]:
+        """
+        Return a column of the past at places of the selection.
+        """
+        chosen = self.selection.of(column)
+        return chosen[places] if len(chosen) else np.zeros(len(places), column.dtype)
+
+    def extreme(self, function: np.ufunc) -> Floats:
+        """
+        Return the smallest or largest amount, per row; without meaning where there is none.
+        """
+        found = np.zeros(self.past.rows)
+        known = self.known
+        runs = np.stack([self.low[known], self.high[known]], axis=1).ravel()
+        if len(runs):
+            # Behind the last event there is nothing to end at.
+            runs = runs[:-1] if runs[-1] == len(self.selection.minor) else runs
+            found[known] = function.reduceat(self.selection.minor, runs)[::2]
+        return found
+
+    @cached_property
+    def median(self) -> Floats:
+        """
+        Middle amount of the window, or the mean of the two middle ones; without meaning where there is none.
+        """
+        amounts = np.append(self._sorted(), 0).astype(np.float64)
+        starts = np.cumsum(self._sizes) - self._sizes
+        # The zero behind the last amount is for rows at the end that have no event of their own to read.
+        low, high = np.maximum(self._sizes - 1, 0) // 2, self._sizes // 2
+        return np.asarray((amounts[starts + low] + amounts[starts + high]) / 2.0)
+
+    def _sorted(self) -> NDArray[Any]:
+        """
+        Return the amounts of the window, row after row, each row's in rising order.
+        """
+        amounts = self.selection.minor
+        bits = int(amounts.max(initial=0)).bit_length()
+        # Half as wide keys are sorted in half the time.
+        width = "<u4" if bits + self.past.rows.bit_length() <= _NARROW_BITS else "<i8"
+        packed: NDArray[Any] = amounts.astype(width, copy=False)[self.places]
+        packed |= np.repeat((np.arange(self.past.rows) << bits).astype(width), self._sizes)
+        packed.sort()
+        return packed & (1 << bits) - 1
+
+    @cached_property
+    def frauds(self) -> Floats:
+        """
+        Events of the window labelled fraud, per row.
+        """
+        return self.among(self.selection.frauds)
+
+    def among(self, places: Ints) -> Floats:
+        """
+        Count the events that stand at some places of the selection, per row; the places rise.
+        """
+        return (np.searchsorted(places, self.high) - np.searchsorted(places, self.low)).astype(np.float64)
+
+    def last_of(self, places: Ints) -> Ints:
+        """
+        Return the newest of some places of the selection that lies in the window, per row, -1 where none does.
+        """
+        if not len(places):
+            return np.full(self.past.rows, -1, np.int64)
+        place = places[np.maximum(np.searchsorted(places, self.high) - 1, 0)]
+        return np.where((place >= self.low) & (place < self.high), place, -1)
+
+    def counted(self, mask: Mask) -> Floats:
+        """
+        Count the window's events under a mask over them, per row.
+        """
+        return np.bincount(self.rows[mask], minlength=self.past.rows).astype(np.float64)
+
+    def shared(self, part: Floats) -> Floats:
+        """
+        Divide by the number of events; without meaning where there is none.
+        """
+        return np.asarray(part / np.maximum(self.count, 1.0))
+
+    def in_arrival(self) -> Ints:
+        """
+        Return the places of the window's events, row after row, each row's in the order of arrival.
+        """
+        arrival = self.past.arrival
+        return self.places if arrival is None else self.places[np.argsort(self.selection.of(arrival)[self.places])]
