@@ -12,7 +12,7 @@ _REMEDIES = {
     "version": "upgrade to Redis 7.0, Valkey 7.2 or newer",
     "eviction": "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in its configuration file",
     "persistence": "redis-cli CONFIG SET appendonly yes, and the same in its configuration file",
-    "cluster": "point REDIS_URL at a server that is not in cluster mode",
+    "cluster": "name the cluster: redis+cluster://host:port in REDIS_URL, and FRAUDSTREAM_PARTITIONS",
 }
 
 #: Share of the admission limit from which on it is near.
