@@ -28,6 +28,11 @@ from tests.support.builders import a_label
 from tests.support.verdicts import MODEL, RULES, Side, VerdictRig
 from tests.unit.features.streams import calls, definitions, log_columns, transactions
 
+#: Few of the random definitions look at outcomes; these do in every example.
+_OUTCOMES = """
+feature not_blocked = count() by card_id where outcome != "block"
+feature approved = count() by user_id over 1h where outcome = "approve"
+"""
 _FIRST_LABEL = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -88,7 +93,7 @@ class _Twins:
 async def test_every_delivery_gives_online_what_it_gives_offline(
     valkey: LocalValkey, data: Any, source: str, history: list[Transaction]
 ) -> None:
-    features = load_features(source)
+    features = load_features(source + _OUTCOMES)
     rig = VerdictRig(valkey.url, features=features)
     rig.streams.flush()
     client = Redis.from_url(valkey.url, protocol=2)
