@@ -168,10 +168,10 @@ class PostgresDecisionStore:
         columns = list(decisions), [one.outcome.value for one in everyone], [one.decided_at for one in everyone]
         with translated():
             async with self._connection() as connection, connection.transaction():
-                fresh = {row["transaction_id"] for row in await connection.fetch(QUERIES["enter_ledger"], *columns)}
-                await _copy_rows(connection, [one for key, one in decisions.items() if key in fresh])
+                known = {row["transaction_id"] for row in await connection.fetch(QUERIES["enter_ledger"], *columns)}
+                await _copy_rows(connection, [one for key, one in decisions.items() if key not in known])
                 crash.here("inserted")
-        return fresh
+        return decisions.keys() - known
 
     async def _put_labels(self, labels: dict[str, Label]) -> set[str]:
         columns = [[getattr(each, name) for each in labels.values()] for name in Label.__struct_fields__]
@@ -183,13 +183,25 @@ class PostgresDecisionStore:
 
 async def _copy_rows(connection: asyncpg.Connection, decisions: Sequence[Decision]) -> None:
     tables: dict[str, tuple[list[tuple[object, ...]], tuple[str, ...]]] = {
-        "approved_transactions": ([row_of(one) for one in decisions if not one.flagged], COLUMNS),
-        "fraud_transactions": ([row_of(one) for one in decisions if one.flagged], COLUMNS),
+        "approved_transactions": _lean([one for one in decisions if not one.flagged]),
+        "fraud_transactions": _lean([one for one in decisions if one.flagged]),
         "rule_shadow_hits": ([row for one in decisions if one.shadow_hits for row in shadow_rows_of(one)], SHADOW_COLUMNS),
     }
     for table, (rows, names) in tables.items():
         if rows:
             await connection.copy_records_to_table(table, records=rows, columns=names)
+
+
+def _lean(decisions: Sequence[Decision]) -> tuple[list[tuple[object, ...]], tuple[str, ...]]:
+    """
+    Return rows and their columns, without ``degraded`` where no decision is: writing an empty array costs the driver more than
+    all other columns of a row together.
+    """
+    rows = [row_of(one) for one in decisions]
+    if any(one.degraded for one in decisions):
+        return rows, COLUMNS
+    at = COLUMNS.index("degraded")
+    return [row[:at] + row[at + 1 :] for row in rows], COLUMNS[:at] + COLUMNS[at + 1 :]
 
 
 def _first_of_each(pairs: Iterable[tuple[str, _Item]]) -> dict[str, _Item]:

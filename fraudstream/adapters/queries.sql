@@ -1,11 +1,15 @@
 -- Every statement that we send to PostgreSQL, by name; {columns} stands for the columns of a decision's row.
 
 -- name: enter_ledger
--- Puts ids into the ledger, and returns those that were new: only their rows are written.
-INSERT INTO transaction_ledger (transaction_id, outcome, decided_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
-ON CONFLICT (transaction_id) DO NOTHING
-RETURNING transaction_id
+-- Puts ids into the ledger, and returns those that were there already: nearly always none. Only rows of the others are written.
+WITH fresh AS (
+    INSERT INTO transaction_ledger (transaction_id, outcome, decided_at)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::timestamptz[])
+    ON CONFLICT (transaction_id) DO NOTHING
+    RETURNING transaction_id
+)
+SELECT id AS transaction_id FROM unnest($1::text[]) AS id
+WHERE (SELECT count(*) FROM fresh) < cardinality($1::text[]) AND id NOT IN (SELECT transaction_id FROM fresh)
 
 -- name: record_labels
 -- Stores labels, and returns the label ids that were new.

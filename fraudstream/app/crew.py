@@ -60,6 +60,9 @@ from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import AlertMetrics, GroupReport
 
+#: Shortest time between two reads of the groups whose results no payment waits for, in seconds: at 5,000 payments a second a
+#: database transaction then holds some 250 decisions instead of 40.
+_GATHER_S = 0.05
 #: How many times within one decision deadline a healthy worker looks for what is overdue in the other group.
 _LOOKS_PER_DEADLINE = 4
 #: Least life of a lease in seconds, and signs of life within one: a partition whose worker died waits for so long.
@@ -232,7 +235,7 @@ class Crew:
                 await made.make_stage(seat, stream, report),
                 stream,
                 RedisHeart(self._address, stream, seat.keys, self._times),
-                limits=self._limits(),
+                limits=self._limits(0.0 if group in OTHER_GROUP else _GATHER_S),
                 report=report,
                 rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
                 overdue=overdue if stepping_in else None,
@@ -240,13 +243,14 @@ class Crew:
             )
         )
 
-    def _limits(self) -> Limits:
+    def _limits(self, read_every_s: float) -> Limits:
         settings = self._settings
         return Limits(
             batch_entries=settings.batch_entries,
             batches_in_hand=settings.batches_in_hand,
             max_deliveries=settings.max_deliveries,
             block_ms=settings.block_ms,
+            read_every_s=read_every_s,
             heartbeat_life_s=settings.heartbeat_life_s,
             drain_timeout_s=settings.drain_timeout_s,
         )

@@ -2,10 +2,11 @@
 What the thread of the loop spent so far by the clock, and waiting for a core, as the scheduler of Linux counts it.
 """
 
+import os
 import threading
 import time
 from pathlib import Path
-from typing import IO, Self
+from typing import Self
 
 from fraudstream.fleet.stalls import Spent
 
@@ -17,24 +18,20 @@ class LoopTime:
 
     def __init__(self) -> None:
         path = Path(f"/proc/self/task/{threading.get_native_id()}/schedstat")
-        self._counts: IO[bytes] | None = path.open("rb", buffering=0) if path.exists() else None
+        self._counts = os.open(path, os.O_RDONLY) if path.exists() else None
 
     def __call__(self) -> Spent:
         """
         Return what was spent until now.
         """
-        return Spent(time.monotonic(), self._queued_s())
-
-    def _queued_s(self) -> float:
         if self._counts is None:
-            return 0.0
-        self._counts.seek(0)
+            return Spent(time.monotonic(), 0.0)
         # Nanoseconds on a core, nanoseconds of waiting for one, and how often.
-        return int(self._counts.read(100).split()[1]) / 1e9
+        return Spent(time.monotonic(), int(os.pread(self._counts, 100, 0).split()[1]) / 1e9)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._counts is not None:
-            self._counts.close()
+            os.close(self._counts)

@@ -25,13 +25,15 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     The bounds of one worker.
 
     ``batch_entries`` is the most that one read takes; ``batches_in_hand`` how many batches are worked at the same time;
-    ``max_deliveries`` after how many tries an entry is given up.
+    ``max_deliveries`` after how many tries an entry is given up. ``read_every_s`` is the shortest time from one read to the
+    next: where nobody waits for the result, what comes meanwhile is cheaper together.
     """
 
     batch_entries: int = 128
     batches_in_hand: int = 4
     max_deliveries: int = 5
     block_ms: int = 1000
+    read_every_s: float = 0.0
     heartbeat_life_s: float = 10.0
     drain_timeout_s: float = 30.0
     due_every_s: float = 0.2

@@ -4,6 +4,7 @@ One consumer of one group: read, look after what others left behind, beat, drain
 
 import asyncio
 import random
+import time
 from collections.abc import Awaitable, Callable, Coroutine
 
 from fraudstream.domain.errors import TransientError
@@ -46,6 +47,7 @@ class Worker:
         self._overdue_every_s = overdue_every_s
         self._stop = asyncio.Event()
         self._suspects = asyncio.Lock()
+        self._read_at_s = -limits.read_every_s
 
     def stop(self) -> None:
         """
@@ -126,13 +128,24 @@ class Worker:
                 self._hands.no_slot()
 
     async def _new(self) -> list[Delivery]:
+        await self._gather()
         if self._stop.is_set():
             return []
         deliveries = await self._stream.read(self._limits.batch_entries, self._limits.block_ms)
         self._report.read(len(deliveries))
         if deliveries:
+            self._read_at_s = time.monotonic()
             crash.here("read")
         return deliveries
+
+    async def _gather(self) -> None:
+        """
+        Let more come together before the next read, where that is asked for.
+        """
+        if self._limits.read_every_s:
+            early_s = self._read_at_s + self._limits.read_every_s - time.monotonic()
+            if early_s > 0:
+                await self._rest(early_s)
 
     async def _stranded(self) -> list[Delivery]:
         return await self._stream.stranded(self._hands.held, int(self._limits.stranded_every_s * 1000))

@@ -81,8 +81,9 @@ def plain(text: str, longest: int) -> str:
     """
     Return an outside text as one visible line: redacted, without control or direction characters, cut last.
     """
-    visible = " ".join("".join(map(_visible, text)).split())
-    return shorten(scrub(visible), longest)
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(map(_visible, text))
+    return shorten(scrub(" ".join(text.split())), longest)
 
 
 def plain_id(transaction_id: str) -> str:

@@ -166,3 +166,16 @@ async def test_nothing_is_worked_in_company_where_two_deliveries_are_too_many() 
     await wait_until(lambda: not hands.held, "all of them given up")
 
     assert [entry_id for entry_id, _ in stage.given_up] == [one.entry_id for one in close]
+
+
+async def test_a_worker_that_gathers_reads_again_after_its_time_and_stops_at_once() -> None:
+    stage = ObedientStage()
+    bench = Bench(stage, limits=quick(read_every_s=3600.0))
+    (first,) = bench.add(1)
+
+    async with bench.running():
+        await wait_until(lambda: set(stage.done) == {first}, "the first read was at once")
+        later = bench.add(3)
+
+    assert set(stage.done) == {first}
+    assert len(later) == 3
