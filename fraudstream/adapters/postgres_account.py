@@ -35,6 +35,11 @@ _DECIDED = """
 SELECT extract(epoch FROM received_at)::float8 * 1000, extract(epoch FROM decided_at)::float8 * 1000, cardinality(degraded) > 0
 FROM decisions WHERE received_at >= to_timestamp($1) ORDER BY received_at
 """
+_COUNTED = """
+SELECT (SELECT count(*) FROM transaction_ledger) AS ids, count(*) AS rows, count(DISTINCT transaction_id) AS transactions,
+       count(*) FILTER (WHERE cardinality(degraded) > 0) AS degraded, count(*) FILTER (WHERE outcome <> 'approve') AS flagged
+FROM decisions
+"""
 _SCORES = "SELECT transaction_id, outcome <> 'approve' AS flagged, score FROM decisions"
 
 
@@ -127,6 +132,29 @@ async def decided_since(url: str, since_s: float) -> Decided:
         await connection.close()
     table = np.array([tuple(row) for row in rows], np.float64).reshape(len(rows), 3)
     return Decided(received_ms=table[:, 0], decided_ms=table[:, 1], degraded=int(table[:, 2].sum()))
+
+
+class Counted(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    Everything on record: ``ids`` in the ledger, ``rows`` in the tables, the different ``transactions`` among them.
+    """
+
+    ids: int
+    rows: int
+    transactions: int
+    degraded: int
+    flagged: int
+
+
+async def counted(url: str) -> Counted:
+    """
+    Return how much the database holds; nothing is transferred but the counts.
+    """
+    connection = await asyncpg.connect(url)
+    try:
+        return Counted(**dict(await connection.fetchrow(_COUNTED)))
+    finally:
+        await connection.close()
 
 
 async def rows_of(url: str, table: str) -> int:

@@ -5,10 +5,12 @@ What is still open on the streams.
 from collections import Counter
 from collections.abc import Iterable
 
+import msgspec
 from redis.asyncio import Redis
 
-from fraudstream.adapters.redis_intake import fields, group_lag
-from fraudstream.adapters.redis_keys import GROUPS, Keys, Partitions
+from fraudstream.adapters.redis_client import translated
+from fraudstream.adapters.redis_intake import fields, group_lag, info
+from fraudstream.adapters.redis_keys import DLQ, GROUPS, UNDELIVERABLE, Keys, Partitions
 from fraudstream.adapters.redis_scripts import run
 from fraudstream.adapters.redis_stream import plain
 
@@ -36,10 +38,46 @@ async def _waiting(client: Redis, wanted: set[str], keys: Keys) -> dict[str, int
         [command for stream, _ in served for command in (("XINFO", "STREAM", stream), ("XINFO", "GROUPS", stream))],
     )
     for (_, group), head, infos in zip(served, replies[::2], replies[1::2], strict=True):
-        for info in map(fields, infos):
-            if info["name"].decode() == group:
-                open_entries[group] = group_lag(info, fields(head)) + int(info["pending"])
+        for about in map(fields, infos):
+            if about["name"].decode() == group:
+                open_entries[group] = group_lag(about, fields(head)) + int(about["pending"])
     return open_entries
+
+
+class Sizes(msgspec.Struct, frozen=True):
+    """
+    What a server holds: bytes in use altogether, keys, and entries by stream.
+    """
+
+    used_bytes: int
+    keys: int
+    streams: dict[str, int]
+
+
+async def sizes(client: Redis) -> Sizes:
+    """
+    Return what the server holds at this moment.
+
+    Raises:
+        StreamUnavailable: Redis did not answer.
+    """
+    names = (*GROUPS, DLQ, UNDELIVERABLE)
+    with translated("sizes"):
+        memory, keys, *lengths = await run(
+            plain(client), [("INFO", "memory"), ("DBSIZE",), *(("XLEN", name) for name in names)]
+        )
+    return Sizes(int(info(memory)["used_memory"]), int(keys), dict(zip(names, map(int, lengths), strict=True)))
+
+
+async def limit_memory(client: Redis, most_bytes: int) -> None:
+    """
+    Give a server of our own a limit of memory, as a deployment has one.
+
+    Raises:
+        StreamUnavailable: Redis did not answer.
+    """
+    with translated("maxmemory"):
+        await run(plain(client), [("CONFIG", "SET", "maxmemory", most_bytes)])
 
 
 async def untold(client: Redis, channels: Iterable[str] = ("console",), partitions: Partitions | None = None) -> int:
@@ -60,3 +98,14 @@ async def has_groups(client: Redis, stream: str) -> bool:
         return False
     (groups,) = await run(plain(client), [("XINFO", "GROUPS", stream)])
     return bool(groups)
+
+
+async def lag_and_untold(client: Redis, groups: Iterable[str], channel: str) -> dict[str, int]:
+    """
+    Return what each group has not finished, and under ``alerts`` how many alert groups a channel was not told of yet.
+
+    Raises:
+        StreamUnavailable: Redis did not answer.
+    """
+    with translated("lag"):
+        return {**await waiting(client, groups), "alerts": await untold(client, (channel,))}

@@ -48,9 +48,12 @@ _OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.B
 class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
     The times of the protocol: ``horizon_s`` bounds deduplication (0 = off), ``deadline_ms`` is how long a first verdict waits.
+
+    ``any_age_s`` stands for the horizon where there is none and records must end some time all the same.
     """
 
     horizon_s: int = 3600
+    any_age_s: int = 3600
     deadline_ms: int = 250
     grace_ms: int = 250
 
@@ -59,7 +62,7 @@ class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
         """
         How long the record of a decided transaction lives; the proof of the protocol needs horizon + 300 s.
         """
-        return (self.horizon_s or 3600) + 300
+        return (self.horizon_s or self.any_age_s) + 300
 
 
 def _chunks(length: int) -> Iterator[range]:

@@ -9,23 +9,18 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.app.bench_load import Payments, Stretch, stretch
 from fraudstream.app.bench_peer import peer_throughput
+from fraudstream.app.bench_system import RULES, bench_system
 from fraudstream.app.demo import Progress
-from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.domain.errors import TransientError
-from fraudstream.features.definitions import FeatureSet
-from fraudstream.settings import Settings, locate
 
 #: What the first batches of new processes cost more than later ones is paid by these.
 _WARM_UP = 3_000
 #: By what a rate is lowered that held in its trial and not in the measurement.
 _STEP_DOWN, _MEASUREMENTS = 0.93, 4
 _PERCENTILES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
-#: Rules of the benchmark: those that ship, and others that look at as much and never fire.
-RULES = 50
 
 
 class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,15 +96,7 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         TransientError: The system stopped moving.
     """
     groups = [*["fraud-check", "ml-scoring"] * plan.processes, "recorder", "alerter"]
-    with LocalSystem(
-        inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=groups, partitions=plan.partitions
-    ) as system:
-        rules = system.folder / "bench.rules"
-        rules.write_text(fifty_rules(load_rulebook(Settings()).features), encoding="utf-8")
-        system.inherit({"FRAUDSTREAM_RULES": str(rules)})
-        progress.step("starting servers and workers")
-        await migrate(system.postgres.url)
-        system.start_workers()
+    async with bench_system(plan.inherited, groups, progress, partitions=plan.partitions) as system:
         measured = await _Bench(plan, system, progress).run(groups)
     if plan.peer is None:
         return measured
@@ -120,20 +107,6 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         progress.step(f"not compared: {exc}")  # ten minutes of our own figures are not thrown away for it
         return measured
     return msgspec.structs.replace(measured, report=msgspec.structs.replace(measured.report, peer_throughput_tps=peer_tps))
-
-
-def fifty_rules(features: FeatureSet) -> str:
-    """
-    Return the rules that ship, and as many more as make fifty: each looks at a feature, an amount and a word, and never fires.
-    """
-    shipped = locate(Settings().rules_path).read_text(encoding="utf-8")
-    missing = RULES - len(load_rule_set(Settings(), features).rules)
-    names = [features.names[number % len(features.names)] for number in range(missing)]
-    return shipped + "".join(
-        f"\nrule bench_{number}\n  review if :{name}: > 1000000000000 and :amount: > {20 + number} and :country: != 'ZZ'\n"
-        f'  reason "never"\n'
-        for number, name in enumerate(names)
-    )
 
 
 class _Bench:

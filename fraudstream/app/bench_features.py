@@ -28,9 +28,9 @@ _EVENTS_PER_CARD = 100
 _HOT_SHARE, _MERCHANTS = 0.3, 5_000
 _START_MS, _SPAN_MS = 1_760_000_000_000, 30 * 86_400_000
 #: What stands for an entry id where no stream is read: ``touch`` looks at it only when it ends an entry.
-_NO_ENTRY = b"0-1"
+NO_ENTRY = b"0-1"
 _GROUPS = ("fraud-check", "ml-scoring")
-_STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
+STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
 #: Cards whose memory is asked for.
 _SAMPLED_CARDS = 200
 
@@ -137,7 +137,7 @@ class _Bench:
 
     async def fill(self, count: int) -> None:
         for batch in self._batches(count, 512):
-            await self._stores[0].touch([_NO_ENTRY] * len(batch), batch, records(self._features, batch))
+            await self._stores[0].touch([NO_ENTRY] * len(batch), batch, records(self._features, batch))
 
     async def measure(self, count: int, size: int) -> FeaturesCost:
         batches = list(self._batches(count, size))
@@ -173,9 +173,9 @@ class _Bench:
         begin = time.process_time()
         rows = records(self._features, batch)
         packed = time.process_time()
-        touched = await store.touch([_NO_ENTRY] * len(batch), batch, rows)
+        touched = await store.touch([NO_ENTRY] * len(batch), batch, rows)
         back = time.process_time()
-        standings = [_STANDING.get(place, Standing.SEEN) for place in touched.places]
+        standings = [STANDING.get(place, Standing.SEEN) for place in touched.places]
         compute(self._features, batch, rows, standings, touched.states)
         end = time.process_time()
         return end - begin, end - back + packed - begin

@@ -9,7 +9,7 @@ import numpy as np
 from fraudstream.app.bench import Measured
 from fraudstream.training.chart import BLUE, GREY, ORANGE, Axis, Line, draw
 
-_STYLE = """
+STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #111827; max-width: 960px; margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.5rem } table { border-collapse: collapse; margin: 1rem 0 }
 td, th { padding: .25rem .9rem .25rem 0; text-align: left }
@@ -48,7 +48,7 @@ def bench_page(measured: Measured) -> str:
     ]
     figures = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     return (
-        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>fraudstream bench</title><style>{_STYLE}</style>"
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>fraudstream bench</title><style>{STYLE}</style>"
         "<h1>End to end: XADD to committed row</h1>"
         "<p class='soft'>Open loop: each payment is due at its time whatever the system does, and latency counts from then. AOF"
         " everysec, deduplication, decision deadline and database on.</p>"

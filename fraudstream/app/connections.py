@@ -60,8 +60,6 @@ async def intake(settings: Settings, *, stream: str | None = None) -> AsyncItera
     limits = AdmissionLimits(memory_ratio=settings.memory_limit_ratio, lag_entries=lag)
     async with every_part(settings, 16) as every:
         for client in servers(every):
-            await check_server(
-                client, allow_no_persistence=settings.allow_no_persistence, clustered=where.clustered
-            )
+            await check_server(client, allow_no_persistence=settings.allow_no_persistence, clustered=where.clustered)
         intakes = [RedisIntake(part.client, stream=part.keys.stream(name), limits=limits) for part in every]
         yield intakes[0] if count == 1 else RedisPartitionedIntake(intakes)

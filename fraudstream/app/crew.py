@@ -102,6 +102,7 @@ class Crew:
         )
         self._ledger = LedgerOptions(
             horizon_s=settings.dedup_horizon_s,
+            any_age_s=settings.dedup_any_age_s,
             deadline_ms=settings.decision_deadline_ms,
             grace_ms=max(250, settings.decision_deadline_ms),
         )

@@ -43,7 +43,7 @@ async def open_desk(settings: Settings, actor: Actor) -> AsyncIterator[OpenDesk]
         if settings.postgres_url is not None:
             audit = await PostgresAudit.connect(settings.postgres_url)
             stack.push_async_callback(audit.close)
-        ttl_s = LedgerOptions(horizon_s=settings.dedup_horizon_s).record_ttl_s
+        ttl_s = LedgerOptions(horizon_s=settings.dedup_horizon_s, any_age_s=settings.dedup_any_age_s).record_ttl_s
         may = not settings.unmask_actors or actor.name in settings.unmask_actors
         letters = (
             RedisLetters(parts[0].client, parts[0].keys, record_ttl_s=ttl_s)

@@ -44,6 +44,13 @@ def usage(system: LocalSystem) -> Usage:
     )
 
 
+def rss_mb(pid: int) -> float:
+    """
+    Return the resident megabytes of a process and its descendants; 0 when it has gone.
+    """
+    return round(sum(map(_rss_mb, [pid, *_descendants(pid)])), 1)
+
+
 def cpu_s(pid: int) -> float:
     """
     Return the CPU seconds that a process and its descendants have used so far.

@@ -8,6 +8,7 @@ import typer
 
 from fraudstream import __version__
 from fraudstream.cli import bench_changes as _bench_changes  # noqa: F401 its commands join those of bench
+from fraudstream.cli import bench_limits as _bench_limits  # noqa: F401 its commands join those of bench
 from fraudstream.cli import dlq_changes as _dlq_changes  # noqa: F401 its commands join those of dlq
 from fraudstream.cli import list_changes as _list_changes  # noqa: F401 its commands join those of lists
 from fraudstream.cli import produce_history as _produce_history  # noqa: F401 its commands join those of produce

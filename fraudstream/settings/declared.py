@@ -207,6 +207,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dedup_horizon_s: Annotated[
         int, _says("How long a transaction id is remembered, equal in all workers; 0 = ids may repeat.", ge=0)
     ] = 3600
+    dedup_any_age_s: Annotated[
+        int, _says("How long a transaction id is remembered where payments of any age count (horizon 0).", ge=1)
+    ] = 3600
     decision_deadline_ms: Annotated[
         int, _says("How long the first verdict waits for the second before a fallback stands in; 0 = for ever.", ge=0)
     ] = 250

@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 import pytest
 
-from fraudstream.app.bench import RULES, BenchPlan, fifty_rules, run_bench
+from fraudstream.app.bench import BenchPlan, run_bench
 from fraudstream.app.bench_load import Stretch
 from fraudstream.app.bench_page import bench_page
+from fraudstream.app.bench_system import RULES, fifty_rules
 from fraudstream.app.demo import Progress
 from fraudstream.app.loading import load_rulebook
 from fraudstream.app.processes import Usage
