@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test bench chaos lint train clean constraints env-example
@@ -26,8 +27,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## run the whole fleet on embedded servers, with synthetic payments
 	@$(BIN)/fraudstream demo $(ARGS)
 
+# Dozens of processes import the same modules: compiled once is quicker, whatever the environment says.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP) ## run every test
-	@$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 bench: $(STAMP) ## measure throughput and latency end to end on this machine
 	@$(BIN)/fraudstream bench $(ARGS)

@@ -113,7 +113,7 @@ def test_redis_neither_evicts_nor_forgets():
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
     only = {"PATH": os.environ["PATH"]} | environment
-    return subprocess.run(command, env=only, capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, env=only, capture_output=True, text=True, timeout=60, check=False)
 
 
 @needs("redis-server", "redis-cli")
@@ -136,7 +136,7 @@ def test_the_redis_of_compose_starts_as_written_and_hides_its_password(tmp_path:
         command_line = Path(f"/proc/{server.pid}/cmdline").read_bytes()
     finally:
         server.terminate()
-        server.wait(timeout=20)
+        server.wait(timeout=60)
 
     assert policy == ["maxmemory-policy", "noeviction"]
     assert persistent == ["appendonly", "yes"]

@@ -164,7 +164,7 @@ async def test_serve_says_where_it_listens_and_ends_when_told(valkey: LocalValke
     url = line.decode().strip().removeprefix("listening on ")
     status = await press(url, a_press("alert_fraud", alert_id))
     process.send_signal(signal.SIGTERM)
-    code = await asyncio.wait_for(process.wait(), 20)
+    code = await asyncio.wait_for(process.wait(), 60)
 
     assert (status, code) == (200, 0)
     assert [json.loads(fields[b"data"])["label"] for _, fields in hall.side.xrange("transactions:labels")] == ["fraud"]

@@ -3,7 +3,6 @@ The alerter as it is deployed, over a real server and a Slack of our own.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -62,7 +61,6 @@ async def test_a_moody_slack_gets_every_alert_while_the_console_waits_for_nobody
     async with fake_slack() as slack, Redis.from_url(valkey.url) as client:
         slack.next("chat.postMessage", "429:0.3", "500", "drop", "ok", "502")
         await _flag(client, range(8))
-        started_s = time.monotonic()
 
         async with _alerter(valkey, slack):
             lines: list[str] = []
@@ -72,15 +70,15 @@ async def test_a_moody_slack_gets_every_alert_while_the_console_waits_for_nobody
                 return len(lines) >= 8
 
             await wait_until(told, "the console has all")
-            console_s = time.monotonic() - started_s
-            await wait_until(lambda: _all_settled(client), "every entry is acknowledged", timeout_s=40)
+            early = len(slack.posts)
+            await wait_until(lambda: _all_settled(client), "every entry is acknowledged", timeout_s=120)
 
         posted = [message["metadata"]["event_payload"]["alert_id"] for message in slack.posts]
         groups = {await client.get(f"alertof:txn_{number}") for number in range(8)}
         undeliverable = await client.xlen("alerts:undeliverable")
 
     assert len(lines) == 8
-    assert console_s < 5
+    assert early < 8, "the console has all while Slack, which takes one a second, is still being told"
     assert {group.decode() for group in groups if group} == set(posted)
     assert len(set(posted)) == 8
     assert len(posted) <= 9, "one double for the one drop"
@@ -104,5 +102,7 @@ async def test_what_slack_refuses_for_good_is_kept_whole_in_the_stream_of_the_un
 
 
 async def _all_settled(client: Redis) -> bool:
-    due = [await client.zcard(f"alertdue:{channel}") for channel in ("console", "slack")]
-    return await _pending(client) == 0 and due == [0, 0]
+    # In the order in which they empty: an entry that was still on the stream at the second look is not due at the first.
+    if await _pending(client):
+        return False
+    return [await client.zcard(f"alertdue:{channel}") for channel in ("console", "slack")] == [0, 0]

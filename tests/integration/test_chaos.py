@@ -38,14 +38,14 @@ def _chaos(*options: str) -> tuple[int, dict]:
     ours = ("FRAUDSTREAM_", "REDIS_URL", "POSTGRES_URL", "CONSUMER_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     command = [sys.executable, "-m", "fraudstream", "chaos", "--json", *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=280)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=500)
     assert done.stdout, done.stderr
     answer = json.loads(done.stdout)
     assert answer["schema"] == "fraudstream.chaos/1"
     return done.returncode, answer["data"]
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_lost_doubled_or_miscounted_under_a_slice_of_the_chaos() -> None:
     code, report = _chaos("--profile", "slice", "--seed", "5")
 
@@ -60,7 +60,7 @@ def test_nothing_is_lost_doubled_or_miscounted_under_a_slice_of_the_chaos() -> N
     assert report["faults"]["redis_kill"] == report["faults"]["postgres_stop"] == 1
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_a_broken_protocol_fails_the_same_books() -> None:
     code, report = _chaos("--profile", "slice", "--control", "touch-without-record", "--seed", "5")
 

@@ -13,9 +13,9 @@ from redis import Redis
 
 from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.local import LocalValkey
-from fraudstream.telemetry.pages import counted
 from tests.support.shell import answer, run, servers_of
-from tests.support.system import a_system, append, body, letters, recorded_ids, rows, wait_until_done
+from tests.support.system import a_system, append, body, duplicates, letters, recorded_ids, rows, wait_until_done
+from tests.support.wait import wait_until_sync
 
 GROUPS = ("fraud-group", "recorder")
 SERVED = ("fraud-check", "ml-scoring", "recorder")
@@ -97,7 +97,7 @@ async def test_a_replay_of_a_decided_one_changes_nothing() -> None:
         append(client, [one])
         system.start_workers()
         wait_until_done(client, SERVED)
-        client.expire("txn:twice", 5)
+        client.expire("txn:twice", 120)
         letter = bury(client, one, reason="max_retries")
         before = await rows(system.postgres.url, "SELECT * FROM decisions")
         states = {key: client.get(key) for pattern in ("log:*", "ring:*") for key in client.scan_iter(pattern)}
@@ -115,9 +115,8 @@ async def test_a_replay_of_a_decided_one_changes_nothing() -> None:
         assert {key: client.get(key) for key in states} == states
         assert client.xlen("transactions:dlq") == 0
         assert kept_s > 3000, "what is replayed stays known until long after it was worked"
-        pages = [worker.metrics() for worker in system.workers]
-        duplicates = counted(pages, "fraudstream_events_processed_total", group="fraud-check", outcome="duplicate")
-        assert duplicates == 1
+        wait_until_sync(lambda: duplicates(system) >= 1, "the duplicate to be counted")
+        assert duplicates(system) == 1
 
 
 async def test_a_decided_one_that_redis_has_forgotten_is_not_decided_again(

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drills import CAUSES, FASTER, Seen, run_all, table
+from tests.support.drills import ACT, CAUSES, FASTER, Seen, run_all, table
 from tests.support.tools import needs
 
-pytestmark = [needs("prometheus"), pytest.mark.timeout(280)]
+pytestmark = [needs("prometheus"), pytest.mark.timeout(900)]
 
-#: Seconds until the alert on an idle machine, and then some: a busy one starts and scrapes later.
-_SOON_S = 45.0
+#: Seconds until the alert on an idle machine, and then much: a busy one starts and scrapes later.
+_SOON_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_the_alert_fires_and_both_commands_name_the_cause(seen: dict[str, Seen],
     assert CAUSES[fault] in found.says("doctor"), found.says("doctor")
 
 
-@pytest.mark.parametrize("fault", ["group", "database", "redis", "model", "slack", "stuck"])
+@pytest.mark.parametrize("fault", ACT)
 def test_a_fault_that_somebody_must_act_on_is_unhealthy(seen: dict[str, Seen], fault: str):
     assert tuple(seen[fault].exits) == (1, 1)
 

@@ -23,10 +23,10 @@ from fraudstream.features.memory import MemoryEntityStore
 from fraudstream.features.records import records
 from fraudstream.fleet.ports import Delivery
 from fraudstream.local import LocalValkey
-from fraudstream.local.worker import LocalWorker
 from fraudstream.stages.labels import Labels
 from tests.support.builders import a_decision, a_delivery, a_label, a_transaction
 from tests.support.stores import MemoryDecisionStore
+from tests.support.system import ForkedWorker
 from tests.support.verdicts import VerdictRig
 from tests.support.wait import wait_until
 
@@ -221,8 +221,7 @@ async def test_a_worker_of_the_group_moves_the_states_of_a_label_on_the_stream(
         "FRAUDSTREAM_FEATURES": str(file),
     }
 
-    with LocalWorker("labels", environment=environment, folder=tmp_path / "worker"):
+    with ForkedWorker("labels", environment=environment, folder=tmp_path / "worker"):
         rig.streams.client.xadd(LABELS, {"data": msgspec.json.encode(_label(transaction, FRAUD))})
         await wait_until(lambda: rig.flags("card", "card_1") == [0b0100], "the label has reached the log")
-
-    assert _frauds(rig) == [1, 1]
+        await wait_until(lambda: _frauds(rig) == [1, 1], "and the buckets")

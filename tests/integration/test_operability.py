@@ -196,7 +196,7 @@ def monitoring(redis_url: str) -> Iterator[Callable[[], str]]:
             return ""
 
     try:
-        wait_until_sync(lambda: "fraudstream_build_info" in page(), "the monitor", timeout_s=30)
+        wait_until_sync(lambda: "fraudstream_build_info" in page(), "the monitor")
         yield page
     finally:
         process.send_signal(signal.SIGTERM)
@@ -359,7 +359,7 @@ def test_a_redis_that_is_away_is_exit_4(command: str) -> None:
 def test_whoever_watches_sees_redis_come_back(own_valkey: LocalValkey, tmp_path: Path) -> None:
     own_valkey.stop()
     with watching(own_valkey.url, tmp_path / "seen") as seen:
-        wait_until_sync(lambda: "UNREACHABLE" in seen(), "the outage", timeout_s=30)
+        wait_until_sync(lambda: "UNREACHABLE" in seen(), "the outage")
         own_valkey.start()
         wait_until_sync(lambda: "transactions:raw" in seen(), "the next look")
 

@@ -38,7 +38,7 @@ def test_a_producer_counts_what_it_appended(valkey: LocalValkey) -> None:
         return counted([page], "fraudstream_producer_events_total", stream="transactions:raw", outcome="appended")
 
     try:
-        wait_until_sync(lambda: appended() > 20, "the first payments", timeout_s=30)
+        wait_until_sync(lambda: appended() > 20, "the first payments")
         before = appended()
         with Redis.from_url(valkey.url) as client:
             assert client.xlen("transactions:raw") >= before

@@ -33,14 +33,14 @@ def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
 def test_a_worker_is_found_and_scraped_with_exemplars_and_forgotten_when_it_ends(prometheus: Prometheus):
     metrics = Metrics()
     page = exporter.serve(metrics, 0, prometheus.targets, name="worker-a")
-    wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') == 1, "the worker is scraped", timeout_s=30)
+    wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') == 1, "the worker is scraped")
 
     metrics.decided(a_decision(a_transaction(transaction_id="txn_slow")), 0.3)
-    wait_until_sync(lambda: prometheus.value("sum(fraudstream_decisions_total)") == 1, "the decision is seen", timeout_s=30)
-    wait_until_sync(lambda: prometheus.value("slo:objective:ratio") is not None, "the rules are evaluated", timeout_s=30)
+    wait_until_sync(lambda: prometheus.value("sum(fraudstream_decisions_total)") == 1, "the decision is seen")
+    wait_until_sync(lambda: prometheus.value("slo:objective:ratio") is not None, "the rules are evaluated")
     exemplars = exemplars_of(prometheus.url, "fraudstream_decision_latency_seconds_bucket")
     page.close()
-    wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') is None, "the worker is forgotten", timeout_s=30)
+    wait_until_sync(lambda: prometheus.value('up{worker="worker-a"}') is None, "the worker is forgotten")
 
     assert exemplars == ["txn_slow"]
 

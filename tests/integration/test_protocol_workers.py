@@ -28,14 +28,14 @@ from tests.support.roads import a_payment
 from tests.support.verdicts import MODEL, RULES, SMALL, Side, VerdictRig, record_identities
 from tests.support.wait import wait_until
 
-#: Short lives and pauses, so that what is left behind is taken over within a test.
-TIMES = StreamOptions(heartbeat_life_s=0.4, claim_idle_s=0.5)
+#: Short lives and pauses, so that what is left behind is taken over within a test; no busy machine may look dead.
+TIMES = StreamOptions(heartbeat_life_s=2.0, claim_idle_s=2.0)
 LIMITS = Limits(
     batch_entries=64,
     batches_in_hand=2,
     max_deliveries=3,
     block_ms=20,
-    heartbeat_life_s=0.4,
+    heartbeat_life_s=2.0,
     drain_timeout_s=5.0,
     due_every_s=0.02,
     claim_every_s=0.05,
@@ -180,7 +180,7 @@ async def test_every_payment_is_decided_once_through_cut_connections_duplicates_
         del broken[:1]
         await asyncio.sleep(rng.uniform(0.0, 0.1))
         rig.streams.client.client_kill_filter(_type="normal", skipme=True)
-    await wait_until(lambda: all_over(rig), "everything has an end", timeout_s=60)
+    await wait_until(lambda: all_over(rig), "everything has an end")
     await fleet.stop()
 
     assert decided(rig) == Counter(identities)
@@ -210,8 +210,8 @@ async def test_while_the_model_group_is_away_decisions_are_made_without_it(rig: 
     fleet.start(MODEL, stepping_in=True)
 
     publish(rig, bodies)
-    await wait_until(lambda: len(rig.decisions()) == 300, "every payment is decided", timeout_s=20)
-    await wait_until(lambda: all_over(rig), "nothing is left over", timeout_s=20)
+    await wait_until(lambda: len(rig.decisions()) == 300, "every payment is decided")
+    await wait_until(lambda: all_over(rig), "nothing is left over")
     await wait_until(lambda: rig.streams.client.zcard("waiting:ml-scoring") == 0, "nothing is waited for")
     await fleet.stop()
 
@@ -223,17 +223,17 @@ async def test_while_the_model_group_is_away_decisions_are_made_without_it(rig: 
 async def test_a_model_group_that_comes_back_goes_on_without_degraded_decisions(rig: VerdictRig) -> None:
     identities, bodies = payments(400)
     await rig.side(MODEL).stream.open()
-    fleet = Fleet(rig, LedgerOptions(horizon_s=0, deadline_ms=300, grace_ms=300))
+    fleet = Fleet(rig, LedgerOptions(horizon_s=0, deadline_ms=2_500, grace_ms=500))
     fleet.start(RULES)
     fleet.start(MODEL, stepping_in=True)
     publish(rig, bodies[:200])
-    await wait_until(lambda: all_over(rig), "the first half was decided without the model", timeout_s=20)
+    await wait_until(lambda: all_over(rig), "the first half was decided without the model")
     first = decided(rig)
 
     fleet.start(MODEL)
     await wait_until(lambda: "running" in fleet.reports[-1].states, "the model is back")
     publish(rig, bodies[200:])
-    await wait_until(lambda: all_over(rig), "everything was decided", timeout_s=20)
+    await wait_until(lambda: all_over(rig), "everything was decided")
     await fleet.stop()
 
     assert decided(rig) == Counter(identities)
@@ -255,7 +255,7 @@ async def test_workers_that_leave_hand_over_without_a_gap(rig: VerdictRig) -> No
             fleets[-1].start(group)
         await asyncio.sleep(0.01)
         await fleets[-2].stop()
-    await wait_until(lambda: all_over(rig), "everything was decided", timeout_s=30)
+    await wait_until(lambda: all_over(rig), "everything was decided")
     await fleets[-1].stop()
 
     assert decided(rig) == Counter(identities)
@@ -277,7 +277,7 @@ async def test_a_worker_that_hangs_loses_its_entries_and_its_late_result(rig: Ve
     rig.streams.beat(zombie.stream.consumer, (), life_s=0.1)
 
     fleet.start(RULES)
-    await wait_until(lambda: all_over(rig), "everything was decided by others", timeout_s=20)
+    await wait_until(lambda: all_over(rig), "everything was decided by others")
     transactions = [
         Transaction(transaction_id=f"txn_{number}", amount_minor=1250, currency="USD", occurred_at_ms=1)
         for number in range(len(held))

@@ -11,12 +11,12 @@ from redis import Redis
 
 from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.local.worker import LocalWorker
-from fraudstream.telemetry.pages import counted
 from tests.support.fake_slack import fake_slack
 from tests.support.system import (
     a_system,
     append,
     body,
+    duplicates,
     ids_of,
     letters,
     log_errors,
@@ -63,7 +63,7 @@ async def test_killed_workers_lose_and_double_nothing() -> None:
         assert log_errors(client, unique, features) == []
         assert ring_errors(client, unique, features) == []
         assert letters(client) == []
-        assert client.xlen("transactions:fraud") <= 400, "acknowledged entries are trimmed"
+        wait_until_sync(lambda: client.xlen("transactions:fraud") <= 400, "acknowledged entries to be trimmed")
 
 
 async def test_stopping_all_workers_in_the_middle_loses_and_doubles_nothing() -> None:
@@ -177,9 +177,8 @@ async def test_duplicates_are_counted_and_change_no_counter() -> None:
         append(client, sent[:50])
         wait_until_done(client, ALL)
 
-        pages = [worker.metrics() for worker in system.workers]
-        duplicates = counted(pages, "fraudstream_events_processed_total", group="fraud-check", outcome="duplicate")
-        assert duplicates == 50
+        wait_until_sync(lambda: duplicates(system) >= 50, "the duplicates to be counted")
+        assert duplicates(system) == 50
         assert await recorded_ids(system.postgres.url) == dict.fromkeys(ids_of(sent), 1)
         assert log_errors(client, sent, shipped_features()) == []
         assert ring_errors(client, sent, shipped_features()) == []

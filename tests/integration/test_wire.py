@@ -8,8 +8,7 @@ import time
 from redis import Redis
 
 from fraudstream.adapters.postgres_migrations import migrate
-from fraudstream.telemetry.pages import counted
-from tests.support.system import a_system, append, body, letters, open_entries, recorded_ids, rows, wait_until_done
+from tests.support.system import a_system, append, body, duplicates, letters, open_entries, recorded_ids, rows, wait_until_done
 from tests.support.wait import wait_until_sync
 
 GROUPS = ("fraud-group", "recorder")
@@ -80,13 +79,8 @@ async def test_the_five_field_form_becomes_a_row_and_the_same_id_again_a_duplica
         ]
         assert states, "the payment moved something"
         assert {key: client.get(key) for key in states} == states
-        duplicates = counted(
-            [worker.metrics() for worker in system.workers],
-            "fraudstream_events_processed_total",
-            group="fraud-check",
-            outcome="duplicate",
-        )
-        assert duplicates == 1
+        wait_until_sync(lambda: duplicates(system) >= 1, "the duplicate to be counted")
+        assert duplicates(system) == 1
 
 
 async def test_entries_from_before_the_groups_existed_are_decided() -> None:

@@ -91,7 +91,7 @@ async def test_a_second_entry_of_a_decided_transaction_is_not_waited_for(world: 
     await model.work()
     world.add([a_payment("txn_1")])
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(15):
         await model.work()
 
     assert model.report.places == [Place.DUPLICATE]

@@ -202,7 +202,7 @@ class Storm:
             one.send_signal(signal.SIGTERM)
         for one in self._alerters:
             try:
-                one.wait(20)
+                one.wait(60)
             except subprocess.TimeoutExpired:
                 one.kill()
                 one.wait()

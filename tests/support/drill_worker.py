@@ -1,8 +1,7 @@
 """
-A worker that can be told to fail: SIGUSR1 breaks its model or mends it, SIGUSR2 holds its loop up for some seconds.
+A worker that can be told to fail: SIGUSR1 breaks its model or mends it, SIGUSR2 holds its loop up or lets it go.
 """
 
-import os
 import signal
 import time
 from typing import Any
@@ -10,7 +9,9 @@ from typing import Any
 from fraudstream.cli.main import run
 from fraudstream.stages.ml_scoring import ModelJudge
 
-_state = {"broken": False}
+#: Longest hold, in seconds, where nobody lets go.
+_HOLD_S = 240.0
+_state = {"broken": False, "held": False}
 _opinions = ModelJudge._opinions
 
 
@@ -25,7 +26,11 @@ def _break(*_: object) -> None:
 
 
 def _hold_up(*_: object) -> None:
-    time.sleep(float(os.environ["DRILL_STUCK_S"]))  # the handler runs in the thread of the loop, as a blocking call would
+    # The handler runs in the thread of the loop, as a blocking call would; the second signal interrupts the first one's sleep.
+    _state["held"] = not _state["held"]
+    until = time.monotonic() + _HOLD_S
+    while _state["held"] and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 if __name__ == "__main__":

@@ -153,7 +153,7 @@ class Bench:
             yield
         finally:
             self.worker.stop()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await task
 
 

@@ -44,7 +44,7 @@ class Prometheus:
         command += [f"--web.listen-address={self.url.removeprefix('http://')}", "--enable-feature=exemplar-storage"]
         with (folder / "log").open("wb") as log:
             self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
-        wait_until_sync(lambda: self.value("vector(7)") == 7, "Prometheus to answer", timeout_s=30)
+        wait_until_sync(lambda: self.value("vector(7)") == 7, "Prometheus to answer")
 
     def value(self, query: str) -> float | None:
         """
@@ -68,4 +68,4 @@ class Prometheus:
         End it.
         """
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=60)

@@ -25,6 +25,7 @@ from fraudstream.features.load import load_features
 from fraudstream.local.worker import LocalWorker
 from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.synthetic import generate
+from fraudstream.telemetry.pages import counted
 from tests.support.nursery import Order, start
 from tests.support.servers import CopiedPostgres
 from tests.support.wait import wait_until_sync
@@ -121,11 +122,19 @@ def open_entries(client: "Redis[bytes]", groups: Iterable[str]) -> dict[str, int
     return found
 
 
-def wait_until_done(client: "Redis[bytes]", groups: Sequence[str], *, timeout_s: float = 60.0) -> None:
+def wait_until_done(client: "Redis[bytes]", groups: Sequence[str], *, timeout_s: float = 120.0) -> None:
     """
     Return when every group has finished everything.
     """
     wait_until_sync(lambda: not any(open_entries(client, groups).values()), f"{groups} to finish", timeout_s=timeout_s)
+
+
+def duplicates(system: LocalSystem) -> int:
+    """
+    Return how many second entries the rules met; a worker counts them a moment after it has acknowledged them.
+    """
+    pages = [worker.metrics() for worker in system.workers]
+    return int(counted(pages, "fraudstream_events_processed_total", group="fraud-check", outcome="duplicate"))
 
 
 async def rows(url: str, query: str, *args: Any) -> list[asyncpg.Record]:

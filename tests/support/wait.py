@@ -32,11 +32,13 @@ async def wait_until(
         await asyncio.sleep(_POLL_S)
 
 
-def wait_until_sync(predicate: Callable[[], object], description: str, *, timeout_s: float = LONG_S) -> None:
+def wait_until_sync(
+    predicate: Callable[[], object], description: str, *, timeout_s: float = LONG_S, every_s: float = _POLL_S
+) -> None:
     """
-    The same for tests without an event loop.
+    The same for tests without an event loop; ``every_s`` where a look is dear.
     """
     deadline = time.monotonic() + timeout_s
     while not predicate():
         assert time.monotonic() < deadline, f"still waiting after {timeout_s:g} s for: {description}"
-        time.sleep(_POLL_S)
+        time.sleep(every_s)
