@@ -97,8 +97,10 @@ def _no_owner_last_wins() -> None:
 def _touch_without_record() -> None:
     moves = """
       local event, amount = unpack_('<dd', item)
-      for i = k + 1, k + n do
-        if KEYS[i] ~= txn then append(KEYS[i], sub(item, 18), false) end
+      local from = 18
+      for l = 1, n do
+        if KEYS[k + l] ~= txn then append(KEYS[k + l], sub(item, from, from + sizes[l] - 1), sizes[l], false) end
+        from = from + sizes[l]
       end
       for i = k + n + 1, k + n + m do
         if KEYS[i] ~= txn then count(KEYS[i], event, amount) end

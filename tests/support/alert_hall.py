@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_alert_answers import RedisAlertAnswers
 from fraudstream.adapters.redis_alerts import RedisAlertBook, RedisAlertFolder
-from fraudstream.adapters.redis_client import RedisAddress
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import FRAUD, Keys
 from fraudstream.domain.alert import Message, Severity
@@ -26,6 +25,7 @@ from fraudstream.stages.alert_policy import ChannelPolicy
 from fraudstream.stages.alert_ports import AlertBook, AlertChannel
 from fraudstream.stages.alerter import Alerter
 from tests.support.builders import a_decision, a_transaction
+from tests.support.streams import PatientAddress
 from tests.support.swift_alerts import SWIFT
 from tests.support.wait import wait_until
 
@@ -241,7 +241,7 @@ async def a_hall(
 
     side: Any = redis.Redis.from_url(url, protocol=2)
     side.xgroup_create(FRAUD, "alerter", "0", mkstream=True)
-    client = RedisAddress(url=url).commands(8)
+    client = PatientAddress(url=url).commands(8)
     hall = Hall(client, side, policies or {"slack": SWIFT["slack"]}, silence_s)
     try:
         yield hall

@@ -84,13 +84,22 @@ class FakeStreams:
         return
 
 
+class PatientAddress(RedisAddress, frozen=True):
+    """
+    An address whose client waits: a busy machine is no server that is away.
+    """
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "socket_timeout": 60.0, "socket_connect_timeout": 60.0}
+
+
 class RedisStreams:
     """
     ``Streams`` on a server; ``client`` looks at it from the side.
     """
 
     def __init__(self, url: str, *, tag: str = "") -> None:
-        self.address = RedisAddress(url=url)
+        self.address = PatientAddress(url=url)
         self.keys = Keys(tag)
         self.stream = self.keys.stream(RAW)
         #: Untyped: what it answers depends on how it was made, which its types do not tell.
