@@ -10,7 +10,7 @@ import structlog
 
 from fraudstream.adapters.postgres_maturity import Matured, MaturedDecisions
 from fraudstream.domain.errors import FraudstreamError
-from fraudstream.telemetry.metrics import Metrics
+from fraudstream.telemetry.monitor_metrics import MonitorMetrics
 
 #: How far back decisions are looked at, in seconds: long enough for labels that take weeks.
 SPAN_S = 30 * 86_400.0
@@ -23,7 +23,7 @@ class MaturityBoard:
     Shows what became of decisions as gauges. A ratio of nothing is not shown: it would be a claim.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: MonitorMetrics) -> None:
         self._metrics = metrics
         self._gauges = (
             metrics.model_labelled_decisions,
@@ -55,7 +55,12 @@ class MaturityBoard:
         yield metrics.model_labelled_decisions, ("legitimate",), one.legitimate
         pairs = (
             (metrics.model_precision_ratio, metrics.model_recall_ratio, one.model_right, one.model_wrong),
-            (metrics.decision_precision_ratio, metrics.decision_recall_ratio, one.decision_right, one.decision_wrong),
+            (
+                metrics.decision_precision_ratio,
+                metrics.decision_recall_ratio,
+                one.decision_right,
+                one.decision_wrong,
+            ),
         )
         for precision, recall, right, wrong in pairs:
             if right + wrong:
@@ -64,7 +69,7 @@ class MaturityBoard:
                 yield recall, (), right / one.frauds
 
 
-async def watch_maturity(url: str, metrics: Metrics, stop: asyncio.Event, *, flagged_from: float) -> None:
+async def watch_maturity(url: str, metrics: MonitorMetrics, stop: asyncio.Event, *, flagged_from: float) -> None:
     """
     Look now and then until ``stop`` is set. While the database is away nothing is shown, and the next look tries again.
     """

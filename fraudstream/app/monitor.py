@@ -21,6 +21,7 @@ from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
 from fraudstream.telemetry.logging import count_lines
 from fraudstream.telemetry.metrics import Metrics
+from fraudstream.telemetry.monitor_metrics import MonitorMetrics
 
 #: One value of one gauge: the gauge, values of its labels, the value.
 _Value = tuple[Any, tuple[str, ...], float]
@@ -31,7 +32,7 @@ class Board:
     Shows an overview as gauges. What an overview no longer holds is taken off: an old figure would pass for a new one.
     """
 
-    def __init__(self, metrics: Metrics, *, most_entries: int) -> None:
+    def __init__(self, metrics: MonitorMetrics, *, most_entries: int) -> None:
         self._metrics = metrics
         self._most_entries = most_entries
         self._shown: set[tuple[Any, tuple[str, ...]]] = set()
@@ -113,7 +114,7 @@ async def run_monitor(
     """
     metrics = Metrics(groups=(), producer=False, monitor=True)
     count_lines(metrics.logged)
-    board = Board(metrics, most_entries=settings.lag_limit_entries)
+    board = Board(metrics.monitor, most_entries=settings.lag_limit_entries)
     flagged_from = load_policy(settings).challenge_from
     log = structlog.get_logger()
     with ExitStack() as stack:
@@ -125,7 +126,7 @@ async def run_monitor(
             log.info("metrics_served", port=port)
         async with (
             every_part(settings) as parts,
-            _beside(_maturity(settings, metrics, stop, flagged_from)),
+            _beside(_maturity(settings, metrics.monitor, stop, flagged_from)),
         ):
             told = False
             while not stop.is_set():
@@ -140,7 +141,7 @@ async def run_monitor(
                 await _rest(stop, every_s)
 
 
-async def _maturity(settings: Settings, metrics: Metrics, stop: asyncio.Event, flagged_from: float) -> None:
+async def _maturity(settings: Settings, metrics: MonitorMetrics, stop: asyncio.Event, flagged_from: float) -> None:
     """
     Watch what became of decisions, where there is a database to ask.
     """

@@ -98,7 +98,7 @@ async def test_labels_are_found_for_named_transactions(database: str) -> None:
 
 def test_what_is_no_longer_known_is_no_longer_shown() -> None:
     metrics = Metrics(groups=(), producer=False, monitor=True)
-    board = MaturityBoard(metrics)
+    board = MaturityBoard(metrics.monitor)
     counts = {"decision_right": 2, "decision_wrong": 2, "model_right": 0, "model_wrong": 0}
 
     board.show([Matured(model="m" * 64, frauds=8, legitimate=5, **counts)])
