@@ -25,6 +25,40 @@ class Spent(msgspec.Struct, frozen=True, kw_only=True):
     server: str
 
 
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What has come and gone since the server started, and what it holds now, in bytes.
+    """
+
+    came: int
+    went: int
+    appended: int
+    held: int
+
+    def since(self, before: "Flow", transactions: int) -> dict[str, float]:
+        """
+        Return the bytes of each transaction since then; what is held can have become less.
+        """
+        return {name: round((getattr(self, name) - getattr(before, name)) / transactions, 1) for name in self.__struct_fields__}
+
+
+async def flow(client: Redis) -> Flow:
+    """
+    Look at a server: bytes that clients sent and got, the size of its append-only file, memory in use.
+
+    Raises:
+        StreamUnavailable: Redis did not answer.
+    """
+    with translated("flow"):
+        about: dict[str, Any] = await client.info()
+    return Flow(
+        came=int(about["total_net_input_bytes"]),
+        went=int(about["total_net_output_bytes"]),
+        appended=int(about.get("aof_current_size", 0)),
+        held=int(about["used_memory"]),
+    )
+
+
 class ServerMeter:
     """
     Measures one server, from a beginning to an end.

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from fraudstream.adapters.redis_client import connected
+from fraudstream.adapters.redis_cost import flow
 from fraudstream.app.bench import machine
 from fraudstream.app.bench_load import Payments, stretch
 from fraudstream.app.bench_system import bench_system
+from fraudstream.app.connections import address
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import DEMO_GROUPS
 
@@ -18,6 +21,9 @@ _WARM_UP, _TRIAL = 3_000, 6_000
 class Scaled(msgspec.Struct, frozen=True, kw_only=True):
     """
     One size: ``throughput_tps`` from XADD to committed row, as much as is at hand; CPU by kind of process.
+
+    ``redis_bytes`` are those of each transaction: ``came`` and ``went`` over its sockets, ``appended`` to its file, ``held``
+    more in memory at the end.
     """
 
     processes: int
@@ -27,6 +33,7 @@ class Scaled(msgspec.Struct, frozen=True, kw_only=True):
     throughput_tps: float
     cpu_us_per_transaction: dict[str, float]
     rss_mb: dict[str, float]
+    redis_bytes: dict[str, float]
 
 
 class ScalingReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,7 +75,10 @@ async def run_bench_scaling(
             payments.close()
             wanted = max(_TRIAL, round(trial.recorded_tps * seconds))
             payments = Payments(system.folder / "payments.jsonl", wanted, progress)
-            done = await stretch(system, payments, wanted, None, progress)
+            async with connected(address(system.settings()), connections=1) as client:
+                before = await flow(client)
+                done = await stretch(system, payments, wanted, None, progress)
+                after = await flow(client)
             payments.close()
         runs.append(
             Scaled(
@@ -79,6 +89,7 @@ async def run_bench_scaling(
                 throughput_tps=done.recorded_tps,
                 cpu_us_per_transaction=done.after.micros_since(done.before, done.transactions),
                 rss_mb=dict(done.after.rss_mb),
+                redis_bytes=after.since(before, done.transactions),
             )
         )
     return ScalingReport(machine=machine(), commit=commit, server=server, runs=runs)
