@@ -38,7 +38,7 @@ def _channel(mailbox: Mailbox, ca_file: Path | None, **changes: Any) -> EmailAle
         "sender": "Fraudstream <alerts@bank.example>",
         "recipients": ["oncall@bank.example", "lead@bank.example"],
         "ca_file": None if ca_file is None else str(ca_file),
-        "timeout_s": 1.0,
+        "timeout_s": 60.0,  # a busy machine is not silent
     }
     return EmailAlertChannel("127.0.0.1", mailbox.port, **{**values, **changes})
 
@@ -276,7 +276,8 @@ async def test_what_a_mail_server_never_takes_is_kept_with_the_reason(  # noqa: 
 ) -> None:
     async with a_hall(valkey.url, _swift(tries=2)) as hall:
         mailbox.answer, mailbox.silent = answer, silent
-        hall.work(hall.desk(_channel(mailbox, certificate.certificate, timeout_s=0.4)))
+        patience = {"timeout_s": 0.4} if silent else {}
+        hall.work(hall.desk(_channel(mailbox, certificate.certificate, **patience)))
 
         await hall.flag(a_flagged(1))
         await hall.idle("email")

@@ -27,7 +27,7 @@ async def slack() -> AsyncIterator[FakeSlack]:
 
 @pytest_asyncio.fixture
 async def channel(slack: FakeSlack) -> AsyncIterator[AlertChannel]:
-    bot = SlackAlertChannel("xoxb-test", "#fraud", critical_channel="#fraud-critical", base_url=slack.base_url, timeout_s=0.5)
+    bot = SlackAlertChannel("xoxb-test", "#fraud", critical_channel="#fraud-critical", base_url=slack.base_url, timeout_s=60.0)
     yield bot
     await bot.close()
 
@@ -73,12 +73,12 @@ async def test_what_passes_by_itself_is_transient_and_tried_once(slack: FakeSlac
 
 
 @pytest.mark.parametrize("answer", ["timeout", "drop"])
-async def test_silence_after_accepting_is_transient_and_posts_no_second_time_by_itself(
-    slack: FakeSlack, channel: AlertChannel, answer: str
-) -> None:
+async def test_silence_after_accepting_is_transient_and_posts_no_second_time_by_itself(slack: FakeSlack, answer: str) -> None:
     slack.next(POST, answer)
+    channel = SlackAlertChannel("xoxb-test", "#fraud", base_url=slack.base_url, timeout_s=2.0)
 
     failure = await _failure(channel)
+    await channel.close()
 
     assert not failure.permanent
     assert len(slack.messages) == 1

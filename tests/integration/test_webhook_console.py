@@ -51,7 +51,7 @@ async def _receiving() -> AsyncIterator[tuple[Receiver, WebhookAlertChannel]]:
     app.router.add_route("*", "/{tail:.*}", receiver.take)
     server = TestServer(app)
     await server.start_server()
-    channel = WebhookAlertChannel(str(server.make_url("/alerts?key=hidden")), SECRET, now_s=lambda: NOW_S, timeout_s=0.5)
+    channel = WebhookAlertChannel(str(server.make_url("/alerts?key=hidden")), SECRET, now_s=lambda: NOW_S, timeout_s=60.0)
     try:
         yield receiver, channel
     finally:

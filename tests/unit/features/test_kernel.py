@@ -19,7 +19,7 @@ from tests.support.builders import a_transaction as a_payment
 from tests.unit.features.oracle import Oracle
 from tests.unit.features.streams import a_transaction, calls, definitions, log_columns, transactions
 
-_SETTINGS = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+_SETTINGS = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 
 
 def _same_bits(found, expected, features):
