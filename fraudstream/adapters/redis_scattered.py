@@ -197,11 +197,11 @@ class RedisScatteredStore:
                 [entry_ids[row] for row in some], chosen, part_of_records(records, some), logs, rings
             )
             marks: list[Argument] = [self._marks[partition] + one.transaction_id for one in chosen]
-            sent[partition] = ([*calls, Call(BOUND, marks, (self._mark_life_s,))], logs)
+            sent[partition] = ([*calls, Call(BOUND, marks, (self._mark_life_s,))], [*logs, *rings])
         replies = await self._all({partition: calls for partition, (calls, _) in sent.items()})
-        for partition, (_, own_logs) in sent.items():
+        for partition, (_, columns) in sent.items():
             answers = [answer for reply in replies[partition][:-1] for answer in reply]
-            self._stores[partition].extended(answers, own_logs)
+            self._stores[partition].extended(answers, columns)
 
     async def _touch_home(
         self, entry_ids: Sequence[bytes], transactions: Sequence[Transaction], records: Records, spread: _Spread
@@ -210,7 +210,7 @@ class RedisScatteredStore:
         logs, rings = spread.within(self._home, range(len(entry_ids)))
         replies = await run(self._parts[self._home].client, store.calls(entry_ids, transactions, records, logs, rings))
         answers = [answer for reply in replies for answer in reply]
-        store.extended(answers, logs)
+        store.extended(answers, (*logs, *rings))
         return answers
 
     async def _read(self, wanted: Mapping[int, Sequence[str]]) -> dict[str | None, bytes]:

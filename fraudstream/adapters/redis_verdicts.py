@@ -5,10 +5,11 @@ Entity states that move once, verdicts that join once, stepping in: the protocol
 import itertools
 import os
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import translated
@@ -32,7 +33,8 @@ _PENDING_SCAN = 100_000
 #: Keys whose daily refresh we remember; beyond it the memory is cleared, which costs an EXPIRE each and nothing else.
 _REMEMBERED_KEYS = 200_000
 _DAY_MS = 86_400_000
-_ITEM = struct.Struct("<dd")
+#: Whether the life of an item's states is to be extended, as the script reads it.
+_OLD, _NEW = b"01"
 #: What the answers of ``touch`` mean; any other is a record of the other group.
 PLACES = {b"T": Place.FIRST, b"t": Place.AGAIN, b"L": Place.LATE, b"D": Place.DUPLICATE, b"d": Place.GONE}
 #: Answers of ``touch`` that end an entry.
@@ -87,8 +89,9 @@ def needs_states(row: int, answers: Sequence[bytes], others: Mapping[int, Verdic
     return not others[row].vector if row in others else answers[row] not in _ENDED
 
 
-def _keys(logs: Sequence[Sequence[str | None]], rings: Sequence[Sequence[str | None]], rows: Sequence[int]) -> list[str]:
-    return list({key for column in (*logs, *rings) for row in rows if (key := column[row]) is not None})
+def _keys(columns: Iterable[Sequence[str | None]]) -> list[str]:
+    found: set[str | None] = set().union(*columns)
+    return [key for key in found if key is not None]
 
 
 def _mget(keys: Sequence[str]) -> list[list[Argument]]:
@@ -123,7 +126,8 @@ class RedisEntityStore:
         self._stream = stream
         self._clock = clock
         self._day = 0
-        self._refreshed: set[str] = set()
+        # None stands for an entity that a transaction lacks.
+        self._refreshed: set[str | None] = {None}
         self._behind = False
         self._head: list[Argument] = [
             group, GROUP_BYTE[group], options.horizon_s * 1000, features.state_ttl_s,
@@ -133,6 +137,8 @@ class RedisEntityStore:
         for resolution_ms, offset, slots in features.ring_resolutions if features.rings else ():
             self._head += [resolution_ms, offset, slots]
         self._head.append("|")
+        records = [(kind, f"V{layout.size}") for kind, layout in features.layouts.items()]
+        self._item = np.dtype([("event", "<f8"), ("amount", "<f8"), ("again", "u1"), *records])
 
     async def touch(self, entry_ids: Sequence[bytes], transactions: Sequence[Transaction], records: Records) -> Touched:
         """
@@ -144,19 +150,19 @@ class RedisEntityStore:
         logs = self._state_keys.columns(self._state_keys.log_prefixes, records)
         rings = self._state_keys.columns(self._state_keys.ring_prefixes, records)
         calls = self.calls(entry_ids, transactions, records, logs, rings)
-        rows = range(len(entry_ids))
         with translated("touch"):
             if self._behind:
                 answers = _flat(await run(self._client, calls))
                 others = others_in(answers)
-                found = await self._read(_keys(logs, rings, [row for row in rows if needs_states(row, answers, others)]))
+                asking = [row for row in range(len(answers)) if needs_states(row, answers, others)]
+                found = await self._read(_keys([column[row] for row in asking] for column in (*logs, *rings)))
             else:
-                wanted = _keys(logs, rings, rows)
+                wanted = _keys((*logs, *rings))
                 replies = await run(self._client, [*calls, *_mget(wanted)])
                 answers, found = _flat(replies[: len(calls)]), _found(wanted, replies[len(calls) :])
                 others = others_in(answers)
         self._behind = len(others) * 2 > len(answers)
-        self.extended(answers, logs)
+        self.extended(answers, (*logs, *rings))
         return Touched(
             places=[PLACES.get(answer, Place.OTHER) for answer in answers],
             others=others,
@@ -173,13 +179,14 @@ class RedisEntityStore:
     async def _read(self, wanted: Sequence[str]) -> dict[str | None, bytes]:
         return _found(wanted, await run(self._client, _mget(wanted))) if wanted else {}
 
-    def extended(self, answers: Sequence[bytes], logs: Sequence[Sequence[str | None]]) -> None:
+    def extended(self, answers: Sequence[bytes], columns: Sequence[Sequence[str | None]]) -> None:
         """
         Remember whose life was extended: only a first touch does; what it was asked of in vain is asked again.
         """
-        self._refreshed.update(
-            key for i, answer in enumerate(answers) if answer == b"T" for column in logs if (key := column[i]) is not None
-        )
+        if all(answer == b"T" for answer in answers):
+            self._refreshed.update(*columns)
+        else:
+            self._refreshed.update(column[i] for i, answer in enumerate(answers) if answer == b"T" for column in columns)
 
     def calls(
         self,
@@ -192,32 +199,46 @@ class RedisEntityStore:
         """
         Return the calls that move these states, by column and row; None is passed over.
         """
-        seconds, amounts = records.occurred_s.tolist(), records.amounts.tolist()
-        packed = [records.packed[kind] for kind in self._features.logs]
-        calls = []
-        for chunk in _chunks(len(entry_ids)):
-            keys: list[Argument] = [self._stream]
-            args = list(self._head)
-            for i in chunk:
-                txn = self._txn + transactions[i].transaction_id
-                own = [column[i] for column in logs]
-                keys.append(txn)
-                keys += [key or txn for key in own]
-                keys += [column[i] or txn for column in rings]
-                item = _ITEM.pack(seconds[i] * 1000.0, amounts[i])
-                args += (entry_ids[i], item + self._refresh(own) + b"".join(column[i] for column in packed))
-            calls.append(Call(TOUCH, keys, args))
-        return calls
+        columns = (*logs, *rings)
+        txns = [self._txn + one.transaction_id for one in transactions]
+        filled = [
+            [key or txn for key, txn in zip(column, txns, strict=True)] if None in column else column for column in columns
+        ]
+        keys = list(itertools.chain.from_iterable(zip(txns, *filled, strict=True)))
+        items, step, width = self._items(records, columns), 1 + len(columns), self._item.itemsize
+        return [
+            Call(
+                TOUCH,
+                [self._stream, *keys[chunk.start * step : chunk.stop * step]],
+                [*self._head, items[chunk.start * width : chunk.stop * width], b" ".join(entry_ids[chunk.start : chunk.stop])],
+            )
+            for chunk in _chunks(len(entry_ids))
+        ]
 
-    def _refresh(self, keys: Sequence[str | None]) -> bytes:
+    def _items(self, records: Records, columns: Sequence[Sequence[str | None]]) -> bytes:
         """
-        Say whether the life of these logs is to be extended: for the first event of each day that this process sees of them.
+        Return what the script must know of each transaction, one after the other.
+        """
+        table = np.zeros(len(records.hashes), self._item)
+        table["event"] = records.occurred_s * 1_000
+        table["amount"] = records.amounts
+        table["again"] = self._again(columns, len(table))
+        for kind, packed in records.packed.items():
+            table[kind] = np.frombuffer(b"".join(packed), self._item[kind])
+        return table.tobytes()
+
+    def _again(self, columns: Sequence[Sequence[str | None]], rows: int) -> list[int]:
+        """
+        Say of each row ('1' or '0' as a byte) whether the life of its states is to be extended: for the first event of each day
+        that this process sees of them.
         """
         day = self._clock.now_ms() // _DAY_MS
         if day != self._day or len(self._refreshed) > _REMEMBERED_KEYS:
-            self._day = day
-            self._refreshed.clear()
-        return b"1" if any(key is not None and key not in self._refreshed for key in keys) else b"0"
+            self._day, self._refreshed = day, {None}
+        known = self._refreshed
+        if all(map(known.issuperset, columns)):
+            return [_OLD] * rows
+        return [_OLD if known.issuperset(row) else _NEW for row in zip(*columns, strict=True)]
 
 
 class RedisVerdictLedger:

@@ -52,7 +52,7 @@ def _rewrite(module: Any, name: str, *changes: tuple[str, str]) -> None:
     setattr(module, name, Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()))
 
 
-_SET_ONCE = "local v = call('SET', txn, 'T', 'NX', 'GET')"
+_LOOKED_AT = "local v = moved[txn] or stood[i]"
 
 
 def _naive_setnx() -> None:
@@ -60,9 +60,9 @@ def _naive_setnx() -> None:
         redis_verdicts,
         "TOUCH",
         (
-            _SET_ONCE,
+            _LOOKED_AT,
             """local v = 'D'
-    if call('SET', 'naive:' .. group .. txn, '1', 'NX', 'EX', 3600) then v = call('SET', txn, 'T', 'NX', 'GET') end""",
+    if call('SET', 'naive:' .. group .. txn, '1', 'NX', 'EX', 3600) then v = moved[txn] or stood[i] end""",
         ),
     )
 
@@ -72,7 +72,7 @@ def _no_deduplication() -> None:
         redis_verdicts,
         "TOUCH",
         ("~= txn then", "~= KEYS[k] then"),
-        ("local txn, id, item = KEYS[k],", "local txn, id, item = KEYS[k] .. ':' .. ARGV[a],"),
+        ("txns[#txns + 1] = KEYS[k] end", "txns[#txns + 1] = KEYS[k] .. ':' .. entry(#txns + 1) end"),
     )
     _rewrite(
         redis_verdicts,
@@ -95,22 +95,12 @@ def _no_owner_last_wins() -> None:
 
 
 def _touch_without_record() -> None:
-    moves = """
-      local event, amount = unpack_('<dd', item)
-      local from = 18
-      for l = 1, n do
-        if KEYS[k + l] ~= txn then append(KEYS[k + l], sub(item, from, from + sizes[l] - 1), sizes[l], false) end
-        from = from + sizes[l]
-      end
-      for i = k + n + 1, k + n + m do
-        if KEYS[i] ~= txn then count(KEYS[i], event, amount) end
-      end
-"""
+    again = "\n      shift(k, txn, at)\n      "
     _rewrite(
         redis_verdicts,
         "TOUCH",
-        ("elseif s == 'T' then out[#out + 1] = 't'", f"elseif s == 'T' then\n{moves}\n      out[#out + 1] = 't'"),
-        ("else out[#out + 1] = v end", f"else\n{moves}\n      out[#out + 1] = v end"),
+        ("elseif s == 'T' then out[i] = 't'", f"elseif s == 'T' then{again}out[i] = 't'"),
+        ("else out[i] = v end", f"else{again}out[i] = v end"),
     )
 
 
