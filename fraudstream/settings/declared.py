@@ -75,7 +75,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _says(
             "Parts that streams and states are laid out in, equal in all workers and producers; chosen once, for good.",
             ge=1,
-            le=1024,
+            le=16_384,
         ),
     ] = 1
     allow_no_persistence: Annotated[
