@@ -5,7 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 ARGS ?=
-JOBS ?= 3
+# One test process more than cores: half of a run waits for servers.
+JOBS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 2) + 1, 6))')
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test bench chaos lint train clean constraints env-example

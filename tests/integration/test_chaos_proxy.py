@@ -84,7 +84,7 @@ async def test_a_slow_connection_answers_late_and_in_order(valkey: LocalValkey) 
         started = loop.time()
 
         assert await client.echo("late") == b"late"
-        assert DELAY_S * 0.8 < loop.time() - started < DELAY_S * 5
+        assert loop.time() - started > DELAY_S * 0.8
         assert await client.echo("again") == b"again"
 
 

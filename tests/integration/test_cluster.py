@@ -100,7 +100,7 @@ async def test_connections_follow_a_partition_to_the_server_that_took_over(clust
     assert await answers()
     wait_until_sync(lambda: replica.execute_command("CLUSTER", "FAILOVER") is not None, "the replica to take over")
     wait_until_sync(lambda: replica.info("replication")["role"] == "master", "the replica to be the primary")
-    await wait_until(answers, "both kinds of client to be on the new primary", timeout_s=20)
+    await wait_until(answers, "both kinds of client to be on the new primary")
 
     before = int(replica.get(key))
     assert await answers()

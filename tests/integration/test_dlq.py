@@ -204,6 +204,7 @@ async def test_rows_that_the_database_refused_are_stored_by_a_replay_and_leave_a
         (body(transaction_id="a"), {"source": "transactions:fraud"}, "invalid"),
         (body(transaction_id="a", timestamp=4_000_000_000), {}, "invalid"),
     ],
+    ids=["masked", "no JSON", "left out", "truncated", "another stream", "far future"],  # the bodies hold the time
 )
 async def test_what_would_not_get_far_is_not_replayed(
     data: bytes, changes: dict[str, str], fate: str, redis: "Redis[bytes]", valkey: LocalValkey

@@ -34,10 +34,10 @@ async def test_a_fleet_goes_on_at_the_replica_that_took_over(database: str, tmp_
             assert PrimaryFinder([Found("127.0.0.1", 1), *servers.sentinels], SERVICE).find().port == servers.primary.port
             async with intake(settings) as target:
                 await produce(sent[:200], target)
-                wait_until_sync(lambda: not any(open_entries(servers.clients[0], ALL).values()), "the first half", timeout_s=30)
+                wait_until_sync(lambda: not any(open_entries(servers.clients[0], ALL).values()), "the first half")
                 servers.fail_over()
                 second = await produce(sent[200:], target)
-            wait_until_sync(lambda: not any(open_entries(servers.clients[1], ALL).values()), "the second half", timeout_s=30)
+            wait_until_sync(lambda: not any(open_entries(servers.clients[1], ALL).values()), "the second half")
         finally:
             worker.kill()
 
