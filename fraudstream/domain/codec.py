@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -77,6 +77,36 @@ class _WireOnly(_Wire, forbid_unknown_fields=True):
     """
 
 
+#: A text of so many characters has no more than MAX_TEXT_BYTES bytes, an id no more than MAX_ID_BYTES.
+_PlainText = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_TEXT_BYTES // 4)]
+_PlainId = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID_BYTES // 4)]
+
+
+class _Plain(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """
+    A body that holds nothing but what can be taken over as it stands: most are, and take half the time.
+    """
+
+    transaction_id: _PlainId
+    amount: Decimal
+    timestamp: int | float | str
+    currency: str | None = None
+    user_id: _PlainText | None = None
+    card_id: _PlainText | None = None
+    merchant: _PlainText | None = None
+    merchant_category: _PlainText | None = None
+    device_id: _PlainText | None = None
+    ip: _PlainText | None = None
+    email: _PlainText | None = None
+    country: _PlainText | None = None
+    latitude: Annotated[float, msgspec.Meta(ge=-90, le=90)] | None = None
+    longitude: Annotated[float, msgspec.Meta(ge=-180, le=180)] | None = None
+    channel: _PlainText | None = None
+    type: _PlainText | None = None
+    counterparty_id: _PlainText | None = None
+
+
+_plain_decoder = msgspec.json.Decoder(_Plain)
 _quick_decoder = msgspec.json.Decoder(_WireOnly)
 _tolerant_decoder = msgspec.json.Decoder(_Wire)
 _any_decoder = msgspec.json.Decoder()
@@ -113,6 +143,8 @@ def parse_transaction(body: bytes, *, now_ms: int, default_currency: str) -> Tra
     if len(body) > MAX_BODY_BYTES:
         raise InvalidTransaction("too_large", f"the body has {len(body)} bytes; at most {MAX_BODY_BYTES} are taken")
     escaped = b"\\u" in body
+    if not escaped and (plain := _read_plain(body)) is not None:
+        return _taken_over(plain, now_ms, default_currency)
     wire, extra = _read_wire(body)
     if (extra or wire.metadata) and (
         _deeper_than(MAX_METADATA_DEPTH, extra) or _deeper_than(MAX_METADATA_DEPTH, wire.metadata)
@@ -125,6 +157,43 @@ def parse_transaction(body: bytes, *, now_ms: int, default_currency: str) -> Tra
     if escaped:
         wire, extra = _without_nul(wire), _without_nul(extra)
     return _normalise(owner, wire, extra, now_ms, default_currency)
+
+
+def _read_plain(body: bytes) -> _Plain | None:
+    """
+    Return a body whose every field is what it should be; None for one that must be looked through.
+    """
+    if not body.isascii() or may_hold_card_number(body):
+        return None
+    try:
+        plain = _plain_decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    return plain if plain.transaction_id.isprintable() else None
+
+
+def _taken_over(plain: _Plain, now_ms: int, default_currency: str) -> Transaction:
+    owner = plain.transaction_id
+    currency, exponent = _currency(plain.currency, default_currency, owner)
+    return Transaction(
+        transaction_id=owner,
+        amount_minor=_amount_minor(plain.amount, exponent, owner),
+        currency=currency,
+        occurred_at_ms=_occurred_at_ms(plain.timestamp, now_ms, owner),
+        user_id=plain.user_id,
+        card_id=plain.card_id,
+        merchant=plain.merchant,
+        merchant_category=plain.merchant_category,
+        device_id=plain.device_id,
+        ip=plain.ip,
+        email=plain.email,
+        country=plain.country,
+        latitude=plain.latitude,
+        longitude=plain.longitude,
+        channel=plain.channel,
+        type=plain.type,
+        counterparty_id=plain.counterparty_id,
+    )
 
 
 def _read_wire(body: bytes) -> tuple[_Wire, dict[str, Any]]:
@@ -229,16 +298,10 @@ def _without_nul(value: Any) -> Any:
 
 
 def _normalise(owner: str, wire: _Wire, extra: dict[str, Any], now_ms: int, default_currency: str) -> Transaction:
-    currency = (wire.currency or default_currency).upper()
-    exponent = EXPONENTS.get(currency)
-    if exponent is None:
-        raise InvalidTransaction("schema_invalid", "field 'currency' is not a code of ISO 4217 in use", owner)
-    amount_minor = _minor("amount", wire.amount, exponent, owner)
-    if amount_minor < 0:
-        raise InvalidTransaction("schema_invalid", "field 'amount' is negative; send refunds as a type, not as a sign", owner)
+    currency, exponent = _currency(wire.currency, default_currency, owner)
     return Transaction(
         transaction_id=owner,
-        amount_minor=amount_minor,
+        amount_minor=_amount_minor(wire.amount, exponent, owner),
         currency=currency,
         occurred_at_ms=_occurred_at_ms(wire.timestamp, now_ms, owner),
         user_id=_text("user_id", wire.user_id, owner),
@@ -264,6 +327,24 @@ def _normalise(owner: str, wire: _Wire, extra: dict[str, Any], now_ms: int, defa
         ),
         metadata=without_sensitive({**extra, **(wire.metadata or {})}) or None,
     )
+
+
+def _currency(named: str | None, default_currency: str, owner: str) -> tuple[str, int]:
+    """
+    Return the code of a currency and the digits of its minor units.
+    """
+    currency = (named or default_currency).upper()
+    exponent = EXPONENTS.get(currency)
+    if exponent is None:
+        raise InvalidTransaction("schema_invalid", "field 'currency' is not a code of ISO 4217 in use", owner)
+    return currency, exponent
+
+
+def _amount_minor(amount: Decimal, exponent: int, owner: str) -> int:
+    amount_minor = _minor("amount", amount, exponent, owner)
+    if amount_minor < 0:
+        raise InvalidTransaction("schema_invalid", "field 'amount' is negative; send refunds as a type, not as a sign", owner)
+    return amount_minor
 
 
 def _transaction_id(value: str | int) -> str:
