@@ -18,7 +18,7 @@ from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, GROUP_BYTE, OTHER_
 from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, TOUCH, Argument, Call, run
 from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_decision, encode_verdict
-from fraudstream.domain.decision import Outcome
+from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.records import Records, records
@@ -305,22 +305,17 @@ class RedisVerdictLedger:
         args: list[Argument] = [
             *self._head, completions[0].entry_id, completions[-1].entry_id, _PENDING_SCAN,
             len(completions), len(self._features.logs), *(layout.size for layout in self._features.layouts.values()),
+            len(self._txn.encode()),
         ]  # fmt: skip
         for i, completion in enumerate(completions):
             txn = self._txn + completion.transaction_id
             logs, marks = flags.get(i, _NO_FLAG)
             keys.append(txn)
             marked += [txn if key is None else key for key in logs]
-            decision = completion.decision
-            args += (
-                completion.entry_id,
-                completion.transaction_id,
-                encode_verdict(self._record(completion)),
-                completion.basis,
-                b"" if decision is None else encode_decision(decision),
-                b"1" if decision is not None and decision.flagged else b"0",
-                marks,
-            )
+            if completion.decision is None:
+                args += (completion.entry_id, encode_verdict(self._record(completion)), b"")
+            else:
+                args += (completion.entry_id, b"", _emission(completion.basis, completion.decision, marks))
         return Call(COMPLETE, [*keys, *marked], args)
 
     def _record(self, completion: Completion) -> VerdictRecord:
@@ -353,6 +348,13 @@ class RedisVerdictLedger:
             )
             for row, (i, decision) in enumerate(flagged)
         }
+
+
+def _emission(basis: bytes, decision: Decision, marks: bytes) -> bytes:
+    """
+    Return a decision with everything about it in one word: each word of a call costs Redis more than the bytes in it.
+    """
+    return b"%b%d%c%b%b" % (basis, decision.flagged, len(marks), marks, encode_decision(decision))
 
 
 class RedisOverdue:

@@ -88,9 +88,9 @@ def _no_owner_last_wins() -> None:
         ("  if mine[id] then", "  if true then"),
         (
             "    elseif s == 'D' or s == me then r = 'U'\n",
-            "    elseif s == me or (s == 'D' and ARGV[a + 4] == '') then\n      call('SET', txn, ARGV[a + 2])\n      r = 'O'\n",
+            "    elseif s == me or (s == 'D' and emission == '') then\n      call('SET', txn, record)\n      r = 'O'\n",
         ),
-        ("    elseif ARGV[a + 3] == sub(v, 2, 9) then", "    elseif s == 'D' or ARGV[a + 3] == sub(v, 2, 9) then"),
+        ("elseif sub(emission, 1, 8) == sub(v, 2, 9) then", "elseif s == 'D' or sub(emission, 1, 8) == sub(v, 2, 9) then"),
     )
 
 
@@ -105,7 +105,7 @@ def _touch_without_record() -> None:
 
 
 def _no_write_id_check() -> None:
-    _rewrite(redis_verdicts, "COMPLETE", ("elseif ARGV[a + 3] == sub(v, 2, 9) then", "elseif true then"))
+    _rewrite(redis_verdicts, "COMPLETE", ("elseif sub(emission, 1, 8) == sub(v, 2, 9) then", "elseif emission ~= '' then"))
 
 
 def _unsafe_trim() -> None:

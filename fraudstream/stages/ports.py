@@ -138,7 +138,8 @@ class FirstVerdicts(msgspec.Struct, frozen=True, kw_only=True):
 
 class VerdictLedger(Protocol):
     """
-    Joins the verdicts of two groups: the first is stored with its vector, the second emits the decision, once.
+    Joins the verdicts of two groups: the first is stored with its vector, the second emits the decision, once. A decision
+    whose basis is lost is not kept as a first verdict: its answer is ABSENT.
     """
 
     async def verdicts(self, transaction_ids: Sequence[str]) -> FirstVerdicts:

@@ -329,3 +329,18 @@ async def test_with_the_deadline_off_nothing_waits(rig: VerdictRig) -> None:
 
     assert UNBOUNDED.deadline_ms == 0
     assert rig.streams.client.keys("waiting:*") == []
+
+
+async def test_a_decision_whose_basis_is_lost_is_no_first_verdict_and_is_touched_again(rig: VerdictRig) -> None:
+    transaction = a_transaction()
+    entries = rig.streams.add(1)
+    rules, model = await both_sides(rig, entries, [transaction])
+    await rules.complete(entries, [transaction])
+    basis = (await model.complete(entries, [transaction])).others
+    rig.streams.client.set(rig.txn_key(transaction), b"T")
+
+    lost = await model.complete(entries, [transaction], others=basis)
+
+    assert lost.answers == [Answer.ABSENT]
+    assert rig.streams.client.get(rig.txn_key(transaction)) == b"T"
+    assert rig.streams.pending(MODEL) != {}

@@ -101,7 +101,7 @@ class FakeLedger:
         if pending is None or pending.owner != self._consumer:
             return Answer.GONE
         standing = self._shared.standing.get(completion.transaction_id)
-        if standing is None:
+        if standing is None or (standing == "touched" and completion.decision is not None):
             return Answer.ABSENT
         if standing == "touched":
             self._shared.standing[completion.transaction_id] = VerdictRecord(

@@ -4,9 +4,10 @@
 --       then, per item with marks, its n logs (the txn key again where it has none)
 -- ARGV  1 group, 2 group byte, 3 consumer, 4 ttl s after emission, 5 decision deadline ms (0 = off), 6 lowest and 7 highest entry id of the items,
 --       8 bound on the scan of our pending entries, 9 number of items, 10 n, then the record bytes of each of the n logs;
---       per item: entry id, transaction id, record (group byte, 8-byte write id, vector, verdict) to store if first,
---       basis (write id of the other record, or ''), decision ('' without basis), flagged ('1' or '0'),
---       marks ('' or the bytes with which the transaction's records begin, and the outcome to set in their last byte's low two bits)
+--       then the length of the prefix of a txn key; per item: entry id, record (group byte, 8-byte write id, vector, verdict) to store
+--       if first, '' beside a decision; '' or, in one string: basis (the 8-byte write id of the other record), flagged ('1' or '0'),
+--       length of the marks in one byte, marks (none, or the bytes with which the transaction's records begin, and the outcome to set in
+--       their last byte's low two bits), decision
 -- Reply: server time in ms, then per item
 --        O  verdict noted, acknowledged        E  decision emitted, acknowledged      U  not needed (a second entry of this id, or decided), acknowledged
 --        A  no record (lost history): touch again     G  not in our hands any more    else the other group's record: decide from it, call again
@@ -18,7 +19,7 @@ for _, p in ipairs(call('XPENDING', KEYS[1], ARGV[1], ARGV[6], ARGV[7], ARGV[8],
 local me, items, n, sizes = ARGV[2], tonumber(ARGV[9]), tonumber(ARGV[10]), {}
 for l = 1, n do sizes[l] = tonumber(ARGV[10 + l]) end
 local out, acks, emit, first = {now}, {}, {}, false
-local a, logs = 11 + n, 4 + items
+local a, logs, prefix = 12 + n, 4 + items, tonumber(ARGV[11 + n])
 
 local function mark(key, identity, size, outcome)
   local log = call('GETRANGE', key, 0, -1)
@@ -32,32 +33,38 @@ local function mark(key, identity, size, outcome)
 end
 
 for i = 1, items do
-  local id, txn, r, marks = ARGV[a], KEYS[4 + i], 'G', ARGV[a + 6]
+  local id, txn, r, record, emission = ARGV[a], KEYS[4 + i], 'G', ARGV[a + 1], ARGV[a + 2]
+  local marks = emission == '' and 0 or string.byte(emission, 10)
   if mine[id] then
     local v = call('GET', txn)
     local s = v and sub(v, 1, 1)
     if not s then r = 'A'
     elseif s == 'T' or s == 'L' then
-      call('SET', txn, ARGV[a + 2])
-      first, r = true, 'O'
+      if record == '' then r = 'A'                                          -- what the decision rests on went with a part of the history
+      else
+        call('SET', txn, record)
+        first, r = true, 'O'
+      end
     elseif s == 'D' or s == me then r = 'U'
-    elseif ARGV[a + 3] == sub(v, 2, 9) then
-      if marks ~= '' then
+    elseif sub(emission, 1, 8) == sub(v, 2, 9) then
+      if marks > 0 then
+        local identity, outcome = sub(emission, 11, 9 + marks), string.byte(emission, 10 + marks)
         for l = 1, n do
-          if KEYS[logs + l] ~= txn then mark(KEYS[logs + l], sub(marks, 1, -2), sizes[l], string.byte(marks, -1)) end
+          if KEYS[logs + l] ~= txn then mark(KEYS[logs + l], identity, sizes[l], outcome) end
         end
       end
-      emit[#emit + 1] = ARGV[a + 1]
-      emit[#emit + 1] = ARGV[a + 4]
-      if ARGV[a + 5] == '1' then call('XADD', KEYS[3], '*', 'transaction_id', ARGV[a + 1], 'decision', ARGV[a + 4]) end
+      local name, decision = sub(KEYS[4 + i], prefix + 1), sub(emission, 11 + marks)
+      emit[#emit + 1] = name
+      emit[#emit + 1] = decision
+      if sub(emission, 9, 9) == '1' then call('XADD', KEYS[3], '*', 'transaction_id', name, 'decision', decision) end
       call('SET', txn, 'D', 'EX', ARGV[4])
       r = 'E'
     else r = v end
     if r == 'O' or r == 'U' or r == 'E' then acks[#acks + 1] = id end
   end
-  if marks ~= '' then logs = logs + n end
+  if marks > 0 then logs = logs + n end
   out[i + 1] = r
-  a = a + 7
+  a = a + 3
 end
 if first and ARGV[5] ~= '0' then call('ZADD', KEYS[4], now + ARGV[5], ARGV[6] .. ' ' .. ARGV[7]) end
 if #emit > 0 then call('XADD', KEYS[2], '*', unpack(emit)) end
