@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import hiredis
 import msgspec
 import redis
 from hiredis import pack_command
+from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 
 from fraudstream.adapters.redis_client import is_no_script
 
@@ -91,9 +93,45 @@ async def _send(client: Redis, commands: Sequence[Call | Sequence[Argument]]) ->
     connection = await client.connection_pool.get_connection()
     try:
         await connection.send_packed_command(words, check_health=False)
-        return [await _reply(connection) for _ in commands]
+        return await _replies(connection, len(commands))
     finally:
         await client.connection_pool.release(connection)
+
+
+async def _replies(connection: AbstractConnection, count: int) -> list[Any]:
+    """
+    Wait for each reply that is not there yet, and take those that came with it at once: the client sets a timer for every one.
+    """
+    replies = [await _reply(connection)]
+    while len(replies) < count:
+        try:
+            replies += at_hand(connection, count - len(replies))
+        except InvalidResponse:
+            await connection.disconnect()
+            raise
+        if len(replies) < count:
+            replies.append(await _reply(connection))
+    return replies
+
+
+def at_hand(connection: AbstractConnection, most: int) -> list[Any]:
+    """
+    Return whole replies that have been received already, at most so many.
+
+    Raises:
+        InvalidResponse: What was received is none.
+    """
+    # Not part of the client's interface: where it is built otherwise, every reply is waited for.
+    reader = getattr(getattr(connection, "_parser", None), "_reader", None)
+    if not isinstance(reader, hiredis.Reader):
+        return []
+    found: list[Any] = []
+    while len(found) < most:
+        reply = reader.gets(False)
+        if reply is NOT_ENOUGH_DATA:
+            break
+        found.append(reply)
+    return found
 
 
 def _packed(command: Call | Sequence[Argument]) -> bytes:

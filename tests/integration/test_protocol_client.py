@@ -22,7 +22,7 @@ from fraudstream.adapters.redis_client import (
 )
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import GROUPS, RAW, Keys
-from fraudstream.adapters.redis_scripts import run
+from fraudstream.adapters.redis_scripts import at_hand, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
 from fraudstream.local import LocalValkey
@@ -154,3 +154,28 @@ async def test_callers_wait_for_a_free_connection(valkey: LocalValkey) -> None:
         replies = await asyncio.gather(*(run(client, [("ECHO", str(number))]) for number in range(100)))
 
     assert replies == [[str(number).encode()] for number in range(100)]
+
+
+async def test_replies_of_any_length_come_in_the_order_of_their_commands_and_one_connection_serves_on(
+    valkey: LocalValkey,
+) -> None:
+    lengths = [0, 1, 70_000, 3, 200_000, *range(300)]
+    async with connected(RedisAddress(url=valkey.url), connections=1) as client:
+        plain(client)
+        for _ in range(3):
+            replies = await run(client, [("ECHO", b"%d" % at + b"x" * length) for at, length in enumerate(lengths)])
+
+            assert replies == [b"%d" % at + b"x" * length for at, length in enumerate(lengths)]
+
+
+async def test_replies_that_came_together_are_taken_at_once_from_the_client_that_is_installed(valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=valkey.url), connections=1) as client:
+        connection = await client.connection_pool.get_connection()
+        try:
+            connection._parser._reader.feed(b"+one\r\n:2\r\n$5\r\nth")  # as if it had been received
+            found = [at_hand(connection, 1), at_hand(connection, 9), at_hand(connection, 9)]
+        finally:
+            await connection.disconnect()
+            await client.connection_pool.release(connection)
+
+    assert found == [[b"one"], [2], []]
