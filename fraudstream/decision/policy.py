@@ -92,13 +92,14 @@ def decide(policy: DecisionPolicy, rules: RulesVerdict, model: ModelVerdict) -> 
     The score is clamp(probability + points / 100, 0, 1). NaN never comes out: a probability that is no number is no opinion,
     and the decision is marked as one made without the model.
     """
-    points = sum((hit.points for hit in rules.hits if hit.action is Action.SCORE), 0.0)
+    points = sum((hit.points for hit in rules.hits if hit.action is Action.SCORE), 0.0) if rules.hits else 0.0
     probability = min(1.0, max(0.0, model.score)) if model.score is not None and math.isfinite(model.score) else None
     score = min(1.0, max(0.0, (probability or 0.0) + points / 100))
     outcome, decisive = _resolve(policy, rules.hits, score) if rules.hits else (policy.band(score), None)
     model_fallback = model.fallback or (Fallback.MODEL_ERROR if probability is None else None)
-    degraded = tuple(fallback for fallback in (rules.fallback, model_fallback) if fallback is not None)
-    if degraded:
+    degraded: tuple[Fallback, ...] = ()
+    if rules.fallback is not None or model_fallback is not None:
+        degraded = tuple(fallback for fallback in (rules.fallback, model_fallback) if fallback is not None)
         outcome = max(outcome, _floor(policy, rules, degraded), key=SEVERITY.index)
     return Judgement(
         outcome=outcome,
@@ -133,6 +134,8 @@ def _reasons(
     """
     Put the decisive rule first, then the other hits, then what moved the model's score.
     """
+    if not hits:
+        return model[: policy.most_reasons]
     ordered = sorted(hits, key=lambda hit: hit is not decisive)
     rules = tuple(Reason(code=hit.rule_id, text=hit.reason or hit.rule_id) for hit in ordered)
     return (rules + model)[: policy.most_reasons]

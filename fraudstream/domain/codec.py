@@ -415,12 +415,15 @@ def _occurred_at_ms(value: float | str, now_ms: int, owner: str) -> int:
     return at_ms
 
 
-@lru_cache(maxsize=8192)
 def moment(at_ms: int) -> datetime:
     """
-    Return milliseconds since 1970 as an aware time in UTC.
+    Return milliseconds since 1970 as an aware time in UTC, to the millisecond.
     """
-    return _EPOCH + timedelta(milliseconds=at_ms)
+    return datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+#: The same for times that many decisions of a batch share.
+shared_moment = lru_cache(maxsize=1024)(moment)
 
 
 def encode_decision(decision: Decision) -> bytes:

@@ -3,7 +3,7 @@ Two verdicts and a transaction become a decision.
 """
 
 from fraudstream.decision.policy import DecisionPolicy, decide
-from fraudstream.domain.codec import moment
+from fraudstream.domain.codec import moment, shared_moment
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
 from fraudstream.domain.transaction import Transaction
@@ -54,6 +54,6 @@ def join(
         lists=rules.lists,
         model=model.model,
         occurred_at=moment(transaction.occurred_at_ms),
-        received_at=moment(received_at_ms),
-        decided_at=moment(now_ms),
+        received_at=shared_moment(received_at_ms),
+        decided_at=shared_moment(now_ms),
     )

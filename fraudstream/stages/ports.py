@@ -181,9 +181,9 @@ class VerdictReport(Protocol):
         """
         ...
 
-    def decided(self, decision: Decision, latency_s: float) -> None:
+    def decided(self, decisions: Sequence[Decision], latencies_s: Sequence[float]) -> None:
         """
-        This worker emitted a decision so long after the entry was added.
+        This worker emitted decisions, each so long after its entry was added.
         """
         ...
 

@@ -356,9 +356,14 @@ class VerdictRoad:
 
     def _tell(self, rows: Sequence[Row], completions: Sequence[Completion], completed: Completed) -> None:
         self._report.completed(completed.answers)
+        decisions: list[Decision] = []
+        latencies_s: list[float] = []
         for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
             if answer is Answer.EMITTED and completion.decision is not None:
-                self._report.decided(completion.decision, (completed.now_ms - row.case.delivery.received_at_ms) / 1000)
+                decisions.append(completion.decision)
+                latencies_s.append((completed.now_ms - row.case.delivery.received_at_ms) / 1000)
+        if decisions:
+            self._report.decided(decisions, latencies_s)
 
     def _vector_if_any(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> bytes:
         """

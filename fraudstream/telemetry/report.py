@@ -131,23 +131,27 @@ class GroupReport:
         for outcome, entries in Tally(_ENDS[answer] for answer in answers if answer in _ENDS).items():
             self._finished(entries, outcome)
 
-    def decided(self, decision: Decision, latency_s: float) -> None:
+    def decided(self, decisions: Sequence[Decision], latencies_s: Sequence[float]) -> None:
         """
-        This worker emitted a decision.
+        This worker emitted decisions.
         """
-        self._metrics.decided(decision, latency_s, stream=self._stream)
-        if decision.rule_hits:
-            self._hits(decision)
-        if decision.flagged:
-            self._log.info(
-                "decision_flagged",
-                transaction_id=decision.transaction.transaction_id,
-                outcome=decision.outcome.value,
-                score=round(decision.score, 4),
-                rules=[hit.rule_id for hit in decision.rule_hits],
-                degraded=[reason.value for reason in decision.degraded],
-                latency_s=round(latency_s, 4),
-            )
+        self._metrics.decided_all(decisions, latencies_s, stream=self._stream)
+        for decision, latency_s in zip(decisions, latencies_s, strict=True):
+            if decision.rule_hits:
+                self._hits(decision)
+            if decision.flagged:
+                self._flagged(decision, latency_s)
+
+    def _flagged(self, decision: Decision, latency_s: float) -> None:
+        self._log.info(
+            "decision_flagged",
+            transaction_id=decision.transaction.transaction_id,
+            outcome=decision.outcome.value,
+            score=round(decision.score, 4),
+            rules=[hit.rule_id for hit in decision.rule_hits],
+            degraded=[reason.value for reason in decision.degraded],
+            latency_s=round(latency_s, 4),
+        )
 
     def _hits(self, decision: Decision) -> None:
         blocked = any(hit.action is Action.BLOCK for hit in decision.rule_hits)

@@ -176,8 +176,9 @@ class RememberingVerdictReport:
     def completed(self, answers: Sequence[Answer]) -> None:
         self.answers += answers
 
-    def decided(self, decision: Decision, latency_s: float) -> None:
-        self.decisions.append(decision)
+    def decided(self, decisions: Sequence[Decision], latencies_s: Sequence[float]) -> None:
+        assert len(decisions) == len(latencies_s)
+        self.decisions += decisions
 
     def invalid(self, reason: str) -> None:
         self.reasons.append(reason)

@@ -2,13 +2,13 @@
 The payment's own time, in the three forms that producers send.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.codec import MAX_AHEAD_MS, moment
+from fraudstream.domain.codec import MAX_AHEAD_MS, moment, shared_moment
 from tests.support.builders import NOW_MS
 from tests.support.wire import a_body, read, refusal
 
@@ -82,3 +82,8 @@ def test_a_moment_is_the_same_as_text_and_as_a_number(at: datetime) -> None:
 
     assert read(timestamp=at.replace(microsecond=0).isoformat()).occurred_at_ms == milliseconds
     assert moment(milliseconds) == at.replace(microsecond=0)
+
+
+@given(st.integers(0, 2**32 * 1000 - 1))
+def test_a_moment_is_exact_to_the_millisecond(at_ms: int) -> None:
+    assert moment(at_ms) == shared_moment(at_ms) == datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=at_ms)

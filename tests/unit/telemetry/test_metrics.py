@@ -316,3 +316,38 @@ def test_health_of_a_process_without_a_loop_is_that_it_answers():
     page.close()
 
     assert found is None
+
+
+def test_many_observed_at_once_are_what_they_are_one_by_one():
+    one_by_one, at_once = Metrics(), Metrics()
+    decisions = [
+        decided(f"t{at}", channel=channel, probability=probability, model="m" * 64)
+        for at, (channel, probability) in enumerate([("web", 0.0), ("pos", 0.5), ("web", 1.0), (None, None), ("else", 0.0625)])
+    ]
+    latencies_s = [0.0, 0.0009765625, 0.25, 99.0, 0.0625]  # sums of these are exact in any order
+
+    for decision, latency_s in zip(decisions, latencies_s, strict=True):
+        one_by_one.decided(decision, latency_s)
+    at_once.decided_all(decisions, latencies_s)
+    at_once.decided_all([], [])
+
+    pages = [
+        [
+            line
+            for line in generate_latest(metrics.registry).decode().splitlines()
+            if line.startswith(("fraudstream_decision", "fraudstream_model_score_ratio")) and "_created" not in line
+        ]
+        for metrics in (one_by_one, at_once)
+    ]
+    assert pages[0] == pages[1]
+    assert len(pages[0]) > 20
+
+
+def test_of_a_batch_the_slowest_decision_is_named():
+    metrics = Metrics()
+
+    metrics.decided_all([decided("slow"), decided("slowest"), decided("quick")], [0.06, 0.07, 0.01])
+
+    page = generate_openmetrics(metrics.registry).decode()
+    assert '{transaction_id="slowest"}' in page
+    assert '"slow"' not in page
