@@ -173,14 +173,15 @@ class RedisAlertAnswers:
         words = {"kind": "snooze", "origin": actor.origin, "reason": reason, **_snooze_words(snooze)}
         return await self._mark(alert_id, ("snoozed_until", str(until_ms), "snoozed_by"), actor, words, snooze=snooze)
 
-    async def snooze(self, snooze: Snooze, actor: Actor, *, reason: str) -> None:
+    async def snooze(self, snooze: Snooze, actor: Actor, *, reason: str, noted: bool = True) -> None:
         """
-        Tell nobody of a rule until then.
+        Tell nobody of a rule until then; ``noted`` in the journal, unless somebody else has done that.
         """
         words = {"kind": "snooze", "actor": actor.name, "origin": actor.origin, "reason": reason, **_snooze_words(snooze)}
         add: list[Argument] = ["XADD", self._journal, "MAXLEN", "~", JOURNAL_LENGTH, "*", *_flat(words)]
         with translated("snooze"):
-            await run(self._client, [("ZADD", self._keys.alerts("snoozes"), snooze.until_ms, snooze.scope), add])
+            held: Sequence[Argument] = ("ZADD", self._keys.alerts("snoozes"), snooze.until_ms, snooze.scope)
+            await run(self._client, [held, add] if noted else [held])
 
     async def wake(self, snooze: Snooze) -> bool:
         """

@@ -2,7 +2,7 @@
 What people do with alerts on the command line, on the servers that the settings name.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,14 +12,14 @@ import msgspec
 from fraudstream.adapters.postgres_alerts import PostgresAlertRecords
 from fraudstream.adapters.redis_alert_answers import KnownGroup, RedisAlertAnswers, Undelivered
 from fraudstream.adapters.redis_alert_journal import RedisAlertJournal
-from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_clock import RedisClock
-from fraudstream.adapters.redis_keys import Keys
+from fraudstream.adapters.redis_every_answer import RedisEveryAnswers
+from fraudstream.adapters.redis_partitions import Part
 from fraudstream.adapters.slack_limits import problems
 from fraudstream.adapters.slack_message import slack_message
 from fraudstream.app.alerting import copy_once
 from fraudstream.app.channels import channel, links
-from fraudstream.app.connections import address, one_partition
+from fraudstream.app.connections import every_part
 from fraudstream.domain.alert import Alert, Notice, Severity
 from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Outcome
@@ -35,7 +35,7 @@ class OpenAnswers(msgspec.Struct, frozen=True):
     The desk, the time of Redis in milliseconds when it was opened, and whether what is done is audited at once.
     """
 
-    answers: RedisAlertAnswers
+    answers: RedisAlertAnswers | RedisEveryAnswers
     now_ms: int
     audited: bool
 
@@ -48,16 +48,23 @@ async def open_answers(settings: Settings) -> AsyncIterator[OpenAnswers]:
     Raises:
         TransientError: Redis, or the database that is named, did not answer. What was done stands and waits in the journal.
     """
-    one_partition(settings, "the desk for alerts")
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connected(address(settings)))
+        parts = await stack.enter_async_context(every_part(settings))
         clock = RedisClock()
-        await clock.set(client)
-        yield OpenAnswers(RedisAlertAnswers(client, Keys()), clock.now_ms(), settings.postgres_url is not None)
+        await clock.set(parts[0].client)
+        yield OpenAnswers(answers_over(parts), clock.now_ms(), settings.postgres_url is not None)
         if settings.postgres_url is not None:
             records = PostgresAlertRecords(settings.postgres_url)
             stack.push_async_callback(records.close)
-            await copy_once(RedisAlertJournal(client, Keys()), records)
+            for part in parts:
+                await copy_once(RedisAlertJournal(part.client, part.keys), records)
+
+
+def answers_over(parts: Sequence[Part]) -> RedisAlertAnswers | RedisEveryAnswers:
+    """
+    Return the desk of one partition, or of all of them.
+    """
+    return RedisAlertAnswers(parts[0].client, parts[0].keys) if len(parts) == 1 else RedisEveryAnswers(parts)
 
 
 async def send_test(settings: Settings, name: str, severity: Severity) -> dict[str, Any]:

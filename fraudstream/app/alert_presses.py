@@ -4,7 +4,7 @@ What a press of a button does, and the process that receives them.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
@@ -13,8 +13,8 @@ import structlog
 from fraudstream.adapters.redis_alert_answers import Actor, Mark, Marked, RedisAlertAnswers
 from fraudstream.adapters.redis_alerts import RedisAlerts
 from fraudstream.adapters.redis_checks import check_server
-from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import Keys
+from fraudstream.adapters.redis_every_answer import RedisEveryAnswers
+from fraudstream.adapters.redis_partitions import servers
 from fraudstream.adapters.slack_interactions import (
     TOLERANCE_S,
     Press,
@@ -23,8 +23,9 @@ from fraudstream.adapters.slack_interactions import (
     serve_interactions,
 )
 from fraudstream.adapters.slack_message import SNOOZE_HOURS
+from fraudstream.app.alert_people import answers_over
 from fraudstream.app.alerting import Alerting
-from fraudstream.app.connections import address, one_partition
+from fraudstream.app.connections import address, every_part
 from fraudstream.domain.alert import Answer
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.settings import Settings
@@ -49,7 +50,9 @@ class Presses:
         now_ms: The time.
     """
 
-    def __init__(self, answers: RedisAlertAnswers, analysts: Collection[str], *, now_ms: Callable[[], int]) -> None:
+    def __init__(
+        self, answers: RedisAlertAnswers | RedisEveryAnswers, analysts: Collection[str], *, now_ms: Callable[[], int]
+    ) -> None:
         self._answers = answers
         self._analysts = frozenset(analysts)
         self._now_ms = now_ms
@@ -98,11 +101,13 @@ async def serve_presses(
     """
     _check(settings)
     metrics = Metrics(groups=("alerter",), producer=False, monitor=False)
-    one_partition(settings, "alerts serve")
     async with AsyncExitStack() as stack:
-        client = await stack.enter_async_context(connected(address(settings)))
-        await check_server(client, allow_no_persistence=settings.allow_no_persistence, clustered=False)
-        presses = Presses(RedisAlertAnswers(client, Keys()), settings.slack_analysts, now_ms=lambda: int(time.time() * 1000))
+        parts = await stack.enter_async_context(every_part(settings, 16))
+        for client in servers(parts):
+            await check_server(
+                client, allow_no_persistence=settings.allow_no_persistence, clustered=address(settings).clustered
+            )
+        presses = Presses(answers_over(parts), settings.slack_analysts, now_ms=lambda: int(time.time() * 1000))
         interactions = SlackInteractions(
             settings.slack_signing_secret or "",
             presses.act,
@@ -117,16 +122,19 @@ async def serve_presses(
         stack.push_async_callback(runner.cleanup)
         structlog.get_logger().info("presses_served", host=host, port=taken)
         ready(taken)
-        await _beside(
-            settings, Alerting(settings, RedisAlerts(client, Keys()), AlertMetrics(metrics), stack, only="slack"), stop
-        )
+        alerting = [
+            Alerting(settings, RedisAlerts(part.client, part.keys), AlertMetrics(metrics), stack, only="slack")
+            for part in parts
+        ]
+        await _beside(settings, alerting, stop)
 
 
-async def _beside(settings: Settings, alerting: Alerting, stop: asyncio.Event) -> None:
+async def _beside(settings: Settings, alerting: Sequence[Alerting], stop: asyncio.Event) -> None:
     """
     Tell Slack too, wherever no alerter leads it: a press shows although none is running.
     """
-    chores = alerting.chores(stop) if settings.slack_bot_token and settings.slack_channel else []
+    slack = settings.slack_bot_token and settings.slack_channel
+    chores = [chore for one in alerting for chore in one.chores(stop)] if slack else []
     await asyncio.gather(stop.wait(), *chores)
 
 

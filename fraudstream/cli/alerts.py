@@ -350,7 +350,7 @@ def _take_out(
         typer.echo("refused: name letters, or give --all to mean every one", err=True)
         raise typer.Exit(REFUSED)
     for one in letters or ():
-        if re.fullmatch(r"\d+-\d+", one, re.ASCII) is None:
+        if re.fullmatch(r"\d+-\d+(@\d+)?", one, re.ASCII) is None:
             raise typer.BadParameter(f"{one!r} is no letter; fraudstream alerts undeliverable list shows them")
     verb = "resend" if again else "discard"
     if execute:

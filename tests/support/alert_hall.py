@@ -124,15 +124,16 @@ class Hall:
     One stage, and a desk for each channel that is asked for.
     """
 
-    def __init__(self, client: Redis, side: Any, policies: Mapping[str, ChannelPolicy], silence_s: float) -> None:
+    def __init__(self, client: Redis, side: Any, policies: Mapping[str, ChannelPolicy], silence_s: float, keys: Keys) -> None:
         self._client = client
         self.side = side
         self.counts = Counts()
-        self.keys = Keys()
+        self.keys = keys
+        self._fraud = keys.stream(FRAUD)
         self.policies = policies
         folder = RedisAlertFolder(
             client,
-            stream=FRAUD,
+            stream=self._fraud,
             group="alerter",
             consumer="me",
             keys=self.keys,
@@ -182,8 +183,8 @@ class Hall:
         """
         for decision in decisions:
             transaction_id = decision.transaction.transaction_id
-            self.side.xadd(FRAUD, {"transaction_id": transaction_id, "decision": encode_decision(decision)})
-        ((_, entries),) = self.side.xreadgroup("alerter", "me", {FRAUD: ">"}, count=1000)
+            self.side.xadd(self._fraud, {"transaction_id": transaction_id, "decision": encode_decision(decision)})
+        ((_, entries),) = self.side.xreadgroup("alerter", "me", {self._fraud: ">"}, count=1000)
         return await self.stage.work([Delivery(entry_id=entry_id, fields=fields) for entry_id, fields in entries])
 
     async def idle(self, *channels: str) -> None:
@@ -232,7 +233,7 @@ class Hall:
 
 @asynccontextmanager
 async def a_hall(
-    url: str, policies: Mapping[str, ChannelPolicy] | None = None, *, silence_s: float = 60.0
+    url: str, policies: Mapping[str, ChannelPolicy] | None = None, *, silence_s: float = 60.0, keys: Keys | None = None
 ) -> AsyncIterator[Hall]:
     """
     Run a hall on an empty server; without policies it is Slack's.
@@ -240,9 +241,10 @@ async def a_hall(
     import redis  # noqa: PLC0415 its blocking client, beside the one of the adapters
 
     side: Any = redis.Redis.from_url(url, protocol=2)
-    side.xgroup_create(FRAUD, "alerter", "0", mkstream=True)
+    keys = keys or Keys()
+    side.xgroup_create(keys.stream(FRAUD), "alerter", "0", mkstream=True)
     client = PatientAddress(url=url).commands(8)
-    hall = Hall(client, side, policies or {"slack": SWIFT["slack"]}, silence_s)
+    hall = Hall(client, side, policies or {"slack": SWIFT["slack"]}, silence_s, keys)
     try:
         yield hall
     finally:
