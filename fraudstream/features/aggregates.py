@@ -113,8 +113,10 @@ def _speed_kmh(window: Window, _: Aggregate) -> Answer:
     """
     Return the speed from the newest known place to the transaction's own, by the haversine formula.
     """
-    cells = window.past.word(PLACE)
-    newest = window.last_of(np.flatnonzero(window.selection.of(cells)))
+    cells, newest = window.past.table[PLACE], window.newest
+    if (window.at(cells, newest) == 0).any():
+        newest = window.last_of(np.flatnonzero(window.selection.of(cells)))
+    newest = np.where(window.known, newest, -1)
     own = window.past.current.words[PLACE]
     known = (newest >= 0) & (own != 0)
     place = np.where(known, newest, 0)

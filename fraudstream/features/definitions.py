@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from fraudstream.features.layout import RecordLayout
-from fraudstream.features.syntax import Aggregate, Expression
+from fraudstream.features.syntax import Aggregate, Expression, references
 
 #: Low two bits of the flag byte: 0 approve or not yet decided, 1 challenge, 2 review, 3 block.
 OUTCOME_MASK = 0b0011
@@ -126,3 +126,11 @@ class FeatureSet:
             if isinstance(feature.body, Aggregate):
                 found.setdefault(feature.body.entity, []).append((column, feature.body))
         return {kind: tuple(columns) for kind, columns in found.items()}
+
+    @cached_property
+    def alone(self) -> frozenset[int]:
+        """
+        The columns that are aggregates and refer to no other feature.
+        """
+        columns = (column for pairs in self.aggregates.values() for column, body in pairs if not any(references(body)))
+        return frozenset(columns)

@@ -2,13 +2,14 @@
 The one kernel: transactions and the states of their entities to the feature matrix, online, in replays and in training alike.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.aggregates import answer
+from fraudstream.features.aggregates import Answer, answer
 from fraudstream.features.columns import RowColumns
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.evaluate import number
@@ -19,6 +20,9 @@ from fraudstream.features.states import Standing, States
 from fraudstream.features.syntax import Aggregate
 
 __all__ = ["Records", "Standing", "States", "compute", "records"]
+
+#: Answers the aggregates over one kind of entity.
+Ask = Callable[[Aggregate], Answer]
 
 
 def compute(
@@ -40,31 +44,66 @@ def compute(
     Returns:
         Shape (batch, features), float32, columns in the order of ``features.names``. NaN means unknown.
     """
-    batch = len(transactions)
-    values: dict[str, NDArray[np.float32]] = {}
-    if not batch:
+    if not transactions:
         return np.empty((0, len(features.names)), np.float32)
-    matrix = np.empty((len(features.names), batch), np.float32)
-    rows = RowColumns(transactions, records, values)
-    logs = {
-        kind: LogPasts(features, kind, rows, standings, states.logs[kind])
-        for kind in features.aggregates
-        if kind in states.logs
-    }
-    rings = {
-        kind: RingPasts(features, kind, records, standings, states.rings[kind])
-        for kind in features.aggregates
-        if kind not in logs
-    }
+    batch = _Batch(features, transactions, records, standings, states)
+    pasts = {kind: past for kind in features.aggregates if (past := batch.alone(kind)) is not None}
     for column in features.order:
-        feature = features.features[column]
-        if isinstance(feature.body, Aggregate):
-            kind = feature.body.entity
-            found, known = answer(logs[kind], feature.body) if kind in logs else rings[kind].answer(feature.body)
+        body = features.features[column].body
+        if isinstance(body, Aggregate):
+            if column not in features.alone:
+                batch.fill(column, pasts[body.entity](body))
         else:
-            found = number(feature.body, rows, batch)
-            known = ~np.isnan(found)
-        values[feature.name] = row = matrix[column]
+            found = number(body, batch.rows, len(transactions))
+            batch.fill(column, (found, ~np.isnan(found)))
+    return np.ascontiguousarray(batch.matrix.T)
+
+
+class _Batch:
+    """
+    One batch on its way: ``matrix`` has a row per feature, ``rows`` sees those that are filled.
+    """
+
+    def __init__(
+        self,
+        features: FeatureSet,
+        transactions: Sequence[Transaction],
+        records: Records,
+        standings: Sequence[Standing],
+        states: States,
+    ) -> None:
+        self._features = features
+        self._records = records
+        self._standings = standings
+        self._states = states
+        self._values: dict[str, NDArray[np.float32]] = {}
+        self.matrix = np.empty((len(features.names), len(transactions)), np.float32)
+        self.rows = RowColumns(transactions, records, self._values)
+
+    def fill(self, column: int, found: Answer) -> None:
+        """
+        Take the values of a feature, its default where it has nothing to say.
+        """
+        feature, (values, known) = self._features.features[column], found
+        self._values[feature.name] = row = self.matrix[column]
         row.fill(feature.default)
-        np.copyto(row, found, casting="same_kind", where=known)
-    return np.ascontiguousarray(matrix.T)
+        np.copyto(row, values, casting="same_kind", where=known)
+
+    def alone(self, kind: str) -> Ask | None:
+        """
+        Compute what looks at one kind of entity and at no other feature, and return its past if somebody else will ask for it.
+
+        One kind after the other: the past of a batch is some megabytes, and the next one fits where it lay, near the processor.
+        """
+        ask, features = self._past(kind), self._features
+        asked = 0
+        for column, one in features.aggregates[kind]:
+            if column in features.alone:
+                self.fill(column, ask(one))
+                asked += 1
+        return ask if asked < len(features.aggregates[kind]) else None
+
+    def _past(self, kind: str) -> Ask:
+        if kind in self._states.logs:
+            return partial(answer, LogPasts(self._features, kind, self.rows, self._standings, self._states.logs[kind]))
+        return RingPasts(self._features, kind, self._records, self._standings, self._states.rings[kind]).answer

@@ -46,11 +46,11 @@ class Past:
     ) -> None:
         self.current = rows.records
         self.rows = len(logs)
+        pieces, packed = list(logs), self.current.packed[kind]
         # Mostly the own record is the last one, and the log as it stands is the past with the transaction behind it.
-        pieces = [
-            log if log.endswith(record) else _with_own(log, record, standing, layout.size)
-            for log, record, standing in zip(logs, self.current.packed[kind], standings, strict=True)
-        ]
+        for row, last in enumerate(map(bytes.endswith, pieces, packed)):
+            if not last:
+                pieces[row] = _with_own(pieces[row], packed[row], standings[row], layout.size)
         self.lengths: Ints = np.array(list(map(len, pieces)), np.int64) // layout.size
         self.own: Ints = np.cumsum(self.lengths) - 1
         self.table: NDArray[np.void] = layout.table(b"".join(pieces))

@@ -85,11 +85,16 @@ class RingPasts:
         if own is None:
             own = self._own[resolution] = self._own_buckets(resolution)
         delay, over = delayed_ms // width_ms, over_ms // width_ms
-        wanted = (own.bucket - delay)[:, None] - np.arange(over)
-        place = wanted % length
+        last, back = own.bucket - delay, np.arange(over)
+        place = (last % length)[:, None] - back
+        place += (place < 0) * length
         place += (self._start + offset // SLOT.itemsize)[:, None]
-        there = self._bucket[place] == wanted
-        found = [np.where(there, held[place], 0.0).sum(axis=1) for held in self._held]
+        there = np.flatnonzero(self._bucket[place] == last[:, None] - back)
+        # Most buckets of most entities are empty: only those that hold something are added up.
+        held, rows = place.ravel()[there], there // over
+        found: list[Floats] = [
+            np.bincount(rows, column[held], minlength=len(last)).astype(np.float64, copy=False) for column in self._held
+        ]
         inside = (own.age >= delay) & (own.age < delay + over)
         row, taken = own.row[inside], own.taken[inside]
         if len(row):
