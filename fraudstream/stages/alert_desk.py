@@ -80,6 +80,8 @@ class AlertDesk:
         self._report = report or Unreported()
         self._pace = Pace()
         self._flying: dict[str, asyncio.Task[None]] = {}
+        #: What landed since the last look was asked for: its answer may still call due what is told by now.
+        self._landed_since: set[str] = set()
         self._unnoted: dict[str, Settled] = {}
         self._landed_all = asyncio.Event()
 
@@ -123,6 +125,7 @@ class AlertDesk:
         """
         await self._note_all()
         limits = self._policy.storm
+        self._landed_since.clear()
         view = await self._book.look(self._name, openings=limits.enter_groups + 1 if limits else 1)
         if view is None:
             return _STANDBY_S
@@ -165,7 +168,7 @@ class AlertDesk:
         folds: dict[Fold, list[Errand]] = {}
         left = storm
         for errand in view.due:
-            if errand.group.alert_id in self._flying:
+            if errand.group.alert_id in self._flying or errand.group.alert_id in self._landed_since:
                 continue
             fold = None if errand.group.digest else fold_of(_due(errand), self._policy, left, now)
             if fold is not None and errand.group.transactions > errand.shown.told:
@@ -223,6 +226,7 @@ class AlertDesk:
 
     def _landed(self, alert_id: str, task: "asyncio.Task[None]") -> None:
         self._flying.pop(alert_id, None)
+        self._landed_since.add(alert_id)
         if not self._flying:
             self._landed_all.set()
         if not task.cancelled() and (error := task.exception()) is not None:

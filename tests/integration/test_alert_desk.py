@@ -19,6 +19,7 @@ from fraudstream.domain.decision import Outcome
 from fraudstream.domain.errors import AlertFailed, StreamUnavailable
 from fraudstream.fleet.ports import Delivery
 from fraudstream.local import LocalValkey
+from fraudstream.stages.alert_desk import AlertDesk
 from fraudstream.stages.alert_pace import PaceLimits
 from fraudstream.stages.alert_policy import POLICIES, QuietHours, StormLimits
 from fraudstream.stages.alert_ports import Settled
@@ -252,6 +253,58 @@ class _Deaf:
             raise StreamUnavailable("the server is away")
         noted: list[int] | None = await self._book.settle(channel, settled)
         return noted
+
+
+class _Held(RememberingChannel):
+    """
+    A channel that takes nothing before it may.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("slack")
+        self.may = asyncio.Event()
+
+    async def post(self, message: Message) -> str:
+        await self.may.wait()
+        return await super().post(message)
+
+
+class _Late:
+    """
+    A book whose answer to a look comes when what was under way has been told and noted.
+    """
+
+    def __init__(self, book: Any, channel: _Held) -> None:
+        self._book = book
+        self._channel = channel
+        self.desk: AlertDesk | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._book, name)
+
+    async def look(self, channel: str, *, openings: int) -> Any:
+        view = await self._book.look(channel, openings=openings)
+        if self.desk is not None and self.desk._flying:
+            self._channel.may.set()
+            await self.desk.idle()
+        return view
+
+
+async def test_what_was_told_while_a_look_was_answered_is_not_told_again(valkey: LocalValkey) -> None:
+    """
+    A look that was asked before a message was noted, and answered after it, had it told twice.
+    """
+    async with a_hall(valkey.url) as hall:
+        slack = _Held()
+        book = _Late(hall.book(), slack)
+        book.desk = hall.desk(slack, book=book)
+        hall.work(book.desk)
+
+        await hall.flag(a_flagged(1))
+        await hall.idle("slack")
+
+        assert [message.transactions for message in slack.posts] == [1]
+        assert slack.updates == []
 
 
 async def test_an_outage_between_sending_and_noting_sends_nothing_twice(valkey: LocalValkey) -> None:

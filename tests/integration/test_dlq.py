@@ -3,6 +3,7 @@
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,7 +76,8 @@ async def test_a_mistyped_entry_is_edited_replayed_and_decided_once() -> None:
         assert again["replayed"] == 0
         assert (await recorded_ids(system.postgres.url)) == {"typo_1": 1, "good_1": 1}
         (row,) = await rows(system.postgres.url, "SELECT amount_minor, email FROM decisions WHERE transaction_id = 'typo_1'")
-        assert tuple(row) == (1250, EMAIL), "the replay carries what the letter kept"
+        assert row["amount_minor"] == 1250
+        assert re.fullmatch(r"email_[a-z]+@example\.com", row["email"]), "the replay carries what the letter kept, as a token"
         assert [letter["reason"] for letter in letters(client)] == ["schema_invalid"], (
             "the original is kept, and nothing is new"
         )
