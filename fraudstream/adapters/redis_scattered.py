@@ -16,19 +16,20 @@ from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import RAW, Partitions
 from fraudstream.adapters.redis_partitions import Part
-from fraudstream.adapters.redis_scripts import BOUND, Argument, Call, run
+from fraudstream.adapters.redis_scripts import BOUND, OUTCOME, Argument, Call, run
 from fraudstream.adapters.redis_states import RedisEntityStates, StateKeys
 from fraudstream.adapters.redis_stream import plain
-from fraudstream.adapters.redis_verdicts import PLACES, LedgerOptions, RedisEntityStore, needs_states, others_in
-from fraudstream.domain.decision import Label
-from fraudstream.domain.errors import InvalidSettings
+from fraudstream.adapters.redis_verdicts import OUTCOME_FLAGS, PLACES, LedgerOptions, RedisEntityStore, needs_states, others_in
+from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.features.records import Records
+from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing, States
 from fraudstream.stages.ports import Place, Touched
 from fraudstream.stages.selection import part_of_records
 
+#: Most logs that one script call reads whole: longer scripts keep everybody else waiting.
+_CALL_LOGS = 64
 #: Column of keys, one per row; None where the transaction lacks the entity or its state is elsewhere.
 _Column = Sequence[str | None]
 
@@ -87,9 +88,6 @@ class RedisScatteredStore:
         features: What states there are.
         options: Times; marks live as long as the record of a decided transaction.
         clock: Of the home's server.
-
-    Raises:
-        InvalidSettings: A feature looks at past outcomes: those are set in the very script that decides, at home.
     """
 
     def __init__(
@@ -102,11 +100,6 @@ class RedisScatteredStore:
         options: LedgerOptions,
         clock: RedisClock,
     ) -> None:
-        if features.reads_outcome:
-            raise InvalidSettings(
-                "a feature looks at past outcomes (where outcome ...), which needs all states in one partition;"
-                " take it out, or set FRAUDSTREAM_PARTITIONS=1"
-            )
         self._home = home
         self._parts = parts
         self._features = features
@@ -257,6 +250,9 @@ class RedisScatteredStates:
 
     def __init__(self, parts: Sequence[Part], *, features: FeatureSet) -> None:
         self._partitions = Partitions(len(parts))
+        self._parts = parts
+        self._features = features
+        self._prefixes = [StateKeys(features, part.keys).log_prefixes for part in parts]
         self._states = [
             RedisEntityStates(plain(part.client), features=features, keys=part.keys, here=self._lies_in(number))
             for number, part in enumerate(parts)
@@ -270,6 +266,33 @@ class RedisScatteredStates:
         Tell every partition; see the port.
         """
         return max(await asyncio.gather(*(states.tell(labels) for states in self._states)))
+
+    async def note_outcomes(self, decisions: Sequence[Decision]) -> None:
+        """
+        Note in the logs of flagged transactions what was decided, wherever they lie; a second call changes nothing.
+
+        Raises:
+            StreamUnavailable: Some may have been noted; call again.
+        """
+        flagged = [decision for decision in decisions if decision.flagged]
+        rows = records(self._features, [decision.transaction for decision in flagged])
+        sent: dict[int, tuple[list[Argument], list[Argument]]] = {}
+        for kind, layout in self._features.layouts.items():
+            for row, entity in enumerate(rows.entities[kind]):
+                if entity is not None:
+                    partition = self._partitions.of(entity)
+                    keys, words = sent.setdefault(partition, ([], []))
+                    keys.append(self._prefixes[partition][kind] + entity)
+                    words += (layout.size, ord(OUTCOME_FLAGS[flagged[row].outcome]), rows.identity(row))
+        with translated("outcomes"):
+            await asyncio.gather(*(self._note(partition, keys, words) for partition, (keys, words) in sent.items()))
+
+    async def _note(self, partition: int, keys: Sequence[Argument], words: Sequence[Argument]) -> None:
+        calls = [
+            Call(OUTCOME, keys[at : at + _CALL_LOGS], words[3 * at : 3 * (at + _CALL_LOGS)])
+            for at in range(0, len(keys), _CALL_LOGS)
+        ]
+        await run(self._parts[partition].client, calls)
 
     async def read(self, rows: Records) -> States:
         """

@@ -61,7 +61,7 @@ ALERT_FOLD, ALERT_LOOK, ALERT_SETTLE, ALERT_DEFER, ALERT_DIGEST, ALERT_STORM, AL
     _load(f"alert_{name}") for name in ("fold", "look", "settle", "defer", "digest", "storm", "mark", "resend")
 )
 FORGET, LABELS_TOLD, CARRY = _load("forget"), _load("labels"), _load("carry")
-BOUND, LEASE = _load("bound"), _load("lease")
+BOUND, LEASE, OUTCOME = _load("bound"), _load("lease"), _load("outcome")
 PUSH_MODEL, POINT_MODELS = _load("push_model"), _load("point_models")
 
 

@@ -44,7 +44,7 @@ _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"
 _UNJUDGED = (b"T", b"L")
 _NO_FLAG: tuple[Sequence[str | None], bytes] = ((), b"")
 #: The low bits of a record's flag byte.
-_OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.BLOCK: b"\x03"}
+OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.BLOCK: b"\x03"}
 
 
 class LedgerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -344,7 +344,7 @@ class RedisVerdictLedger:
         return {
             i: (
                 [column[row] for column in columns],
-                rows.identity(row) + _OUTCOME_FLAGS[decision.outcome],
+                rows.identity(row) + OUTCOME_FLAGS[decision.outcome],
             )
             for row, (i, decision) in enumerate(flagged)
         }

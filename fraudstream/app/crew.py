@@ -12,6 +12,7 @@ import msgspec
 import structlog
 
 from fraudstream.adapters.measured_store import MeasuredDecisionStore
+from fraudstream.adapters.noting_store import OutcomeNotingStore
 from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.redis_alerts import RedisAlertFolder, RedisAlerts
 from fraudstream.adapters.redis_checks import check_server
@@ -351,7 +352,11 @@ class Crew:
         )  # fmt: skip
 
     async def _recorder(self, _seat: Seat, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
-        return Recorder(await self._store(report))
+        store = await self._store(report)
+        if self._partitions.count > 1 and (features := load_rulebook(self._settings).features).reads_outcome:
+            # The script that decides reaches its own partition only.
+            store = OutcomeNotingStore(store, RedisScatteredStates(self._parts, features=features))
+        return Recorder(store)
 
     async def _labels(self, seat: Seat, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
         features = load_rulebook(self._settings).features

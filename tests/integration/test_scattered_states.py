@@ -14,6 +14,7 @@ from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from fraudstream.adapters import redis_scattered
+from fraudstream.adapters.noting_store import OutcomeNotingStore
 from fraudstream.adapters.redis_client import RedisAddress
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import Keys, Partitions
@@ -23,17 +24,19 @@ from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScat
 from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
 from fraudstream.domain.codec import moment
-from fraudstream.domain.decision import Label, LabelValue
-from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
+from fraudstream.domain.decision import Decision, Label, LabelValue, Outcome
+from fraudstream.domain.errors import DecisionStoreUnavailable, StreamUnavailable
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.kernel import compute
+from fraudstream.features.layout import place_in
 from fraudstream.features.load import load_features
 from fraudstream.features.records import records
 from fraudstream.features.states import Standing
+from fraudstream.fleet.ports import Recorded
 from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Place
-from tests.support.builders import NOW_MS, a_transaction
-from tests.support.verdicts import MODEL, RULES, SMALL
+from tests.support.builders import NOW_MS, a_decision, a_transaction
+from tests.support.verdicts import MODEL, RULES
 
 FEATURES = load_features(
     """
@@ -248,12 +251,59 @@ async def test_a_label_reaches_every_partition_and_moves_each_once(valkey: Local
     assert sum(frauds for _, _, frauds, _ in struct.iter_unpack("<IIId", ring[: len(ring) // 20 * 20])) == 2
 
 
-async def test_features_that_look_at_past_outcomes_are_refused(valkey: LocalValkey) -> None:
-    rig = Rig(valkey.url, 2)
+class ForgetfulStore:
+    """
+    A decision store that is away the first time.
+    """
 
-    with pytest.raises(InvalidSettings, match="past outcomes"):
-        RedisScatteredStore(0, rig.parts, group=RULES, features=SMALL, options=OPTIONS, clock=RedisClock())
+    def __init__(self) -> None:
+        self.offered: list[int] = []
+
+    async def record(self, decisions: Sequence[Decision]) -> Recorded:
+        self.offered.append(len(decisions))
+        if len(self.offered) == 1:
+            raise DecisionStoreUnavailable("away")
+        return Recorded(stored=[one.transaction.transaction_id for one in decisions])
+
+    async def record_labels(self, labels: Sequence[Label]) -> Recorded:
+        raise AssertionError(labels)
+
+
+async def test_what_was_decided_is_noted_in_every_partition_before_it_is_on_record(valkey: LocalValkey) -> None:
+    rig, (blocked, fine) = Rig(valkey.url, 5), payments(random.Random(4), 2)
+    states = RedisScatteredStates(rig.parts, features=FEATURES)
+    for one in (fine, blocked):
+        await rig.store(RULES, rig.partitions.of(one.user_id or "")).touch([b"1-0"], [one], records(FEATURES, [one]))
+    label = Label(
+        label_id="l1", transaction_id=blocked.transaction_id, label=LabelValue.FRAUD, source="bank",
+        labelled_at=moment(NOW_MS + 60_000),
+    )  # fmt: skip
+    await states.tell([(label, blocked)])
+    store = OutcomeNotingStore(ForgetfulStore(), states)
+    decisions = [a_decision(fine), a_decision(blocked, outcome=Outcome.BLOCK)]
+
+    with pytest.raises(DecisionStoreUnavailable):
+        await store.record(decisions)
+    recorded = await store.record(decisions)
+
+    flags = {one.transaction_id: await flags_of(states, one) for one in (fine, blocked)}
     await rig.close()
+    assert set(recorded.stored) == {fine.transaction_id, blocked.transaction_id}
+    assert flags == {fine.transaction_id: {0}, blocked.transaction_id: {4 + 3}}, "fraud, and blocked"
+
+
+async def flags_of(states: RedisScatteredStates, one: Transaction) -> set[int]:
+    """
+    Return the flag bytes of a transaction's own records.
+    """
+    rows = records(FEATURES, [one])
+    found = await states.read(rows)
+    flags = set()
+    for kind, layout in FEATURES.layouts.items():
+        (log,) = found.logs[kind]
+        if log:
+            flags.add(log[place_in(log, rows.identity(0), layout.size) + layout.flag_offset])
+    return flags
 
 
 def test_a_producer_in_any_language_can_tell_where_a_user_is() -> None:
