@@ -17,6 +17,8 @@ from fraudstream.domain.errors import DamagedArchive
 #: Bytes of rows in one member, before they are compressed.
 PART_BYTES = 64 << 20
 _READ_BYTES = 1 << 18
+#: A file is small beside its table: each of its rows is looked up, and the table is never read whole for it.
+_BY_INDEX = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL enable_seqscan = off"
 _OWN_DECISION = """EXISTS (SELECT 1 FROM transaction_ledger AS ledger
 WHERE ledger.transaction_id = new.transaction_id AND ledger.decided_at = new.decided_at)"""
 
@@ -163,6 +165,7 @@ class PostgresRecords(OneConnection):
         try:
             with translated():
                 async with self._connection.transaction():
+                    await self._connection.execute(_BY_INDEX)
                     async for table, file in rows:
                         count = await self._join(table, columns[table.name], file)
                         added[table.name] += count
