@@ -12,7 +12,7 @@ import structlog
 from fraudstream.adapters.redis_keys import RAW, Partitions
 from fraudstream.app.crew import Crew
 from fraudstream.app.loop_time import LoopTime
-from fraudstream.app.memory import keep_freed_memory
+from fraudstream.app.memory import GIVE_BACK_EVERY_S, give_back_holes, keep_freed_memory
 from fraudstream.app.model_watch import TELL_EVERY_S
 from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.app.seat import COMPLAIN_EVERY_S
@@ -97,6 +97,7 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
     for task in tasks:
         task.add_done_callback(lambda _: ended.set())
     chores = [sweep_until(ended, crew.people.agree, every_s=COMPLAIN_EVERY_S, report=crew.reports[0])]
+    chores.append(sweep_until(ended, give_back_holes, every_s=GIVE_BACK_EVERY_S, report=crew.reports[0]))
     if crew.workers:  # with several partitions each post looks after its own
         chores.append(sweep_until(ended, crew.seat.janitor.sweep, every_s=settings.janitor_interval_s, report=crew.reports[0]))
         chores.append(sweep_until(ended, crew.seat.complain, every_s=COMPLAIN_EVERY_S, report=crew.reports[0]))

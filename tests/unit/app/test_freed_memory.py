@@ -33,3 +33,29 @@ def test_memory_that_a_batch_has_freed_serves_the_next_one() -> None:
     kept, count = faults(keep=True)
 
     assert not kept or count < 500, "fifty batches of 240 pages would take 12,000"
+
+
+#: Bodies of all sizes of which one in ten lives on: holes everywhere, and no end of the heap to give back. Prints MB.
+_HOLES = """
+import asyncio
+from fraudstream.app.memory import give_back_holes, keep_freed_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+
+keep_freed_memory()
+made = [bytes(20_000 if number % 10 else 600) for number in range(3_000)]
+kept = made[::10]
+full = resident()
+del made
+left = resident()
+print(asyncio.run(give_back_holes()), full, left, resident())
+"""
+
+
+def test_holes_between_what_lives_on_go_back_to_the_system() -> None:
+    ran = subprocess.run([sys.executable, "-c", _HOLES], capture_output=True, text=True, check=True)
+    done, full, left, after = map(float, ran.stdout.split())
+
+    assert full - left < 10, "what is freed between others stays with the process"
+    assert not done or left - after > 30, "of 54 MB that were freed"
