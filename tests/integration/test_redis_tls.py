@@ -7,8 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from redis import ConnectionPool
+from redis import Redis as BlockingRedis
+from redis.asyncio import BlockingConnectionPool, Redis
 
 from fraudstream.adapters.redis_client import RedisAddress, connected
+from fraudstream.adapters.redis_finders import Found
+from fraudstream.adapters.redis_following import FollowingBlockingTlsConnection, FollowingTlsConnection
 from fraudstream.adapters.redis_intake import AdmissionLimits, RedisIntake
 from fraudstream.adapters.redis_keys import Keys
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
@@ -64,6 +69,29 @@ async def test_streams_and_heartbeats_work_over_tls(guarded: Guarded) -> None:
         assert lost == []
         heart.close()
         await reader.aclose()
+
+
+class There:
+    """
+    A finder that knows one place.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._port = int(url.rpartition(":")[2].partition("/")[0])
+
+    def find(self) -> Found:
+        return Found("127.0.0.1", self._port)
+
+
+async def test_connections_that_look_for_their_server_speak_tls(guarded: Guarded) -> None:
+    options = {**trusted(guarded).options(), "finder": There(guarded.url)}
+    waiting = Redis.from_pool(BlockingConnectionPool(connection_class=FollowingTlsConnection, max_connections=1, **options))
+    blocking = BlockingRedis.from_pool(ConnectionPool(connection_class=FollowingBlockingTlsConnection, **options))
+
+    assert await waiting.set("found", "1") is not None
+    assert blocking.get("found") == b"1"
+    await waiting.connection_pool.disconnect()
+    blocking.connection_pool.disconnect()
 
 
 async def test_a_server_of_a_stranger_is_not_trusted(guarded: Guarded) -> None:
