@@ -102,7 +102,7 @@ async def _replies(connection: AbstractConnection, count: int) -> list[Any]:
     """
     Wait for each reply that is not there yet, and take those that came with it at once: the client sets a timer for every one.
     """
-    replies = [await _reply(connection)]
+    replies = [await _reply(connection)] if count else []
     while len(replies) < count:
         try:
             replies += at_hand(connection, count - len(replies))

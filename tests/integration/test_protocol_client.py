@@ -179,3 +179,8 @@ async def test_replies_that_came_together_are_taken_at_once_from_the_client_that
             await client.connection_pool.release(connection)
 
     assert found == [[b"one"], [2], []]
+
+
+async def test_nothing_asked_is_nothing_waited_for(valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=valkey.url)) as client:
+        assert await run(plain(client), []) == []
