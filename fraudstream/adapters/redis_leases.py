@@ -58,9 +58,22 @@ async def agree_on_count(client: Redis, partitions: int) -> None:
         InvalidSettings: The entries and states that are there would not be found any more.
         StreamUnavailable: Redis did not answer.
     """
-    look = ("GET", PARTITION_COUNT) if partitions == 1 else ("SET", PARTITION_COUNT, partitions, "NX", "GET")
+    if partitions > 1:
+        with translated("partitions"):
+            await run(plain(client), [("SET", PARTITION_COUNT, partitions, "NX")])
+    await confirm_count(client, partitions)
+
+
+async def confirm_count(client: Redis, partitions: int) -> None:
+    """
+    Refuse another number of partitions than the one that workers have noted, if any have.
+
+    Raises:
+        InvalidSettings: What is written would not be read, and what is there not be found.
+        StreamUnavailable: Redis did not answer.
+    """
     with translated("partitions"):
-        (there,) = await run(plain(client), [look])
+        (there,) = await run(client, [("GET", PARTITION_COUNT)])
     if there is not None and int(there) != partitions:
         raise InvalidSettings(
             f"this deployment was laid out in {int(there)} partitions and FRAUDSTREAM_PARTITIONS says {partitions}: set it"

@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_keys import Keys, Partitions
+from fraudstream.adapters.redis_leases import confirm_count
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -48,9 +49,13 @@ async def open_parts(
 
 
 @asynccontextmanager
-async def every_part(address: RedisAddress, partitions: Partitions, *, connections: int = 2) -> AsyncIterator[list[Part]]:
+async def every_part(
+    address: RedisAddress, partitions: Partitions, *, connections: int = 2, confirmed: bool = False
+) -> AsyncIterator[list[Part]]:
     """
-    Lend every partition to somebody who looks at all of them.
+    Lend every partition to somebody who looks at all of them; ``confirmed`` refuses another number than the workers'.
     """
     async with connected(address, connections) as client, AsyncExitStack() as stack:
+        if confirmed:
+            await confirm_count(client, partitions.count)
         yield await open_parts(address, partitions, client, stack, connections=connections)

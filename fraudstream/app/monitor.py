@@ -125,7 +125,7 @@ async def run_monitor(
             port = exporter.port
             log.info("metrics_served", port=port)
         async with (
-            every_part(settings) as parts,
+            every_part(settings, confirmed=False) as parts,
             _beside(_maturity(settings, metrics.monitor, stop, flagged_from)),
         ):
             told = False

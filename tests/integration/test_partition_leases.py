@@ -11,9 +11,11 @@ import pytest
 
 from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_leases import RedisLeases, agree_on_count
+from fraudstream.app.connections import intake
 from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
 from fraudstream.fleet.sharing import Share, Sharing
 from fraudstream.local import LocalValkey
+from fraudstream.settings import Settings
 from tests.support.fleet import RememberingReport
 from tests.support.wait import wait_until
 
@@ -194,3 +196,6 @@ async def test_another_number_of_partitions_is_refused(valkey: LocalValkey) -> N
         for other in (1, 4):
             with pytest.raises(InvalidSettings, match="8 partitions"):
                 await agree_on_count(client, other)
+        with pytest.raises(InvalidSettings, match="8 partitions"):
+            async with intake(Settings(redis_url=valkey.url)):
+                pass  # a producer would write where nobody reads
