@@ -52,7 +52,7 @@ async def test_connections_follow_a_partition_to_the_server_that_took_over(clust
     async def answers() -> bool:
         try:
             with translated("followed"):
-                await run(waiting, [("INCR", key)])
+                await run(waiting, [("INCR", key), ("GET", key), ("GET", key)])
                 blocking.incr(key)
         except StreamUnavailable:
             return False
