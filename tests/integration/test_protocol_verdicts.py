@@ -215,7 +215,7 @@ async def test_scripts_that_the_server_forgot_are_loaded_again(rig: VerdictRig) 
         assert await side.decide(entries, [transaction]) == [answer]
 
 
-async def test_a_batch_of_more_than_one_script_call_is_decided_whole(rig: VerdictRig) -> None:
+async def test_a_batch_of_more_than_one_script_call_is_decided_whole_sixteen_decisions_to_an_entry(rig: VerdictRig) -> None:
     transactions = [a_transaction() for _ in range(300)]
     entries = rig.streams.add(300)
     rules, model = await both_sides(rig, entries, transactions)
@@ -225,7 +225,8 @@ async def test_a_batch_of_more_than_one_script_call_is_decided_whole(rig: Verdic
 
     assert answers == [Answer.EMITTED] * 300
     assert [one.transaction for one in rig.decisions()] == transactions
-    assert rig.streams.client.xlen(rig.streams.keys.stream(DECISIONS)) == 3
+    held = [len(fields) for _, fields in rig.streams.client.xrange(rig.streams.keys.stream(DECISIONS))]
+    assert held == [16] * 8 + [16] * 8 + [16, 16, 12]
 
 
 async def test_a_record_expires_only_after_its_decision(rig: VerdictRig) -> None:
