@@ -30,6 +30,8 @@ _CHANNEL = "webhook"
 #: Lag counts as usual while it is at most so many times what it was, or so many seconds' worth of payments.
 _USUAL_TIMES, _USUAL_WORTH_S = 2.0, 0.5
 _EVERY_S = 0.25
+#: A message that failed often rests for up to a minute, and its channel too.
+_RESTS_S = 180.0
 
 
 class OutagePlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,9 +88,9 @@ class Recovery(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def good(self) -> bool:
         """
-        Whether it recovered, and nothing was lost, doubled or given up.
+        Whether it recovered, and no payment was lost, doubled or given up. Alerts that the policy calls too old are kept apart.
         """
-        return self.recovered_s is not None and not (self.lost or self.doubled or self.dead_letters or self.undeliverable)
+        return self.recovered_s is not None and not (self.lost or self.doubled or self.dead_letters)
 
 
 class OutageReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,7 +219,7 @@ class _Outage:
             self._load.stop()
             sent = await producing
         self._progress.step("waiting until everything is done")
-        await until_done(self._left, lambda: None)
+        await until_done(self._left, lambda: None, stuck_s=_RESTS_S)
         return await self._account(sent, round(away_s, 1), round(back_s, 2), recovered_s, usual)
 
     def _switches(self) -> tuple[Callable[[], object], Callable[[], object]]:

@@ -13,22 +13,25 @@ _STUCK_S = 60.0
 _POLL_S = 0.05
 
 
-async def until_done(look: Callable[[], Awaitable[dict[str, int]]], tell: Callable[[], None]) -> None:
+async def until_done(
+    look: Callable[[], Awaitable[dict[str, int]]], tell: Callable[[], None], *, stuck_s: float = _STUCK_S
+) -> None:
     """
     Return when no group has anything left to do.
 
     Args:
         look: Returns what each group has left.
         tell: Called after each look that found something.
+        stuck_s: How long nothing may move, in seconds.
 
     Raises:
-        TransientError: Nothing moved for a minute.
+        TransientError: Nothing moved for so long.
     """
     moved_at, before = time.monotonic(), None
     while any((now := await look()).values()):
         if now != before:
             moved_at, before = time.monotonic(), now
-        if time.monotonic() - moved_at > _STUCK_S:
-            raise TransientError(f"nothing has moved for {_STUCK_S:.0f} s; still open: {now}")
+        if time.monotonic() - moved_at > stuck_s:
+            raise TransientError(f"nothing has moved for {stuck_s:.0f} s; still open: {now}")
         tell()
         await asyncio.sleep(_POLL_S)
