@@ -73,6 +73,8 @@ async def run(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> l
         redis.RedisError: The first error among the replies.
     """
     replies = await _send(client, commands)
+    if not any(isinstance(reply, Exception) for reply in replies):
+        return replies
     if any(is_no_script(reply) for reply in replies):
         for text in {command.script.text for command in commands if isinstance(command, Call)}:
             await client.execute_command("SCRIPT", "LOAD", text)
