@@ -4,6 +4,7 @@ Entity states from beside the groups: where they stand, reading them without a t
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from typing import cast
 
 from redis.asyncio import Redis
 
@@ -47,10 +48,13 @@ class StateKeys:
                 [None if entity is None or not here(entity) else prefix + entity for entity in records.entities[kind]]
                 for kind, prefix in prefixes.items()
             ]
-        return [
-            [None if entity is None else prefix + entity for entity in records.entities[kind]]
-            for kind, prefix in prefixes.items()
-        ]
+        return [_named(prefix, records.entities[kind]) for kind, prefix in prefixes.items()]
+
+
+def _named(prefix: str, entities: Sequence[str | None]) -> list[str | None]:
+    if all(entities):
+        return list(map(prefix.__add__, cast("Sequence[str]", entities)))
+    return [None if entity is None else prefix + entity for entity in entities]
 
 
 class RedisEntityStates:

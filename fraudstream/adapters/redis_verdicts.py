@@ -6,10 +6,11 @@ import itertools
 import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import translated
@@ -79,6 +80,8 @@ def others_in(answers: Sequence[bytes]) -> dict[int, VerdictRecord]:
     """
     Return, by row, the first verdicts among the answers of ``touch``.
     """
+    if PLACES.keys() >= set(answers):
+        return {}
     return {row: decode_verdict(answer) for row, answer in enumerate(answers) if answer not in PLACES}
 
 
@@ -91,15 +94,24 @@ def needs_states(row: int, answers: Sequence[bytes], others: Mapping[int, Verdic
 
 def _keys(columns: Iterable[Sequence[str | None]]) -> list[str]:
     found: set[str | None] = set().union(*columns)
-    return [key for key in found if key is not None]
+    found.discard(None)
+    return cast("list[str]", list(found))
 
 
 def _mget(keys: Sequence[str]) -> list[list[Argument]]:
     return [["MGET", *keys]] if keys else []
 
 
-def _found(keys: Sequence[str], replies: Sequence[Sequence[bytes | None]]) -> dict[str | None, bytes]:
-    return dict(zip(keys, (value or b"" for value in replies[0]), strict=True)) if keys else {}
+def _found(keys: Sequence[str], replies: Sequence[Sequence[bytes | None]]) -> dict[str | None, bytes | None]:
+    return dict(zip(keys, replies[0], strict=True)) if keys else {}
+
+
+def _states(keys: Sequence[str | None], found: Mapping[str | None, bytes | None]) -> Sequence[bytes]:
+    """
+    Return what was found behind the keys, row by row; empty where there is nothing, or was nothing to look for.
+    """
+    states = list(map(found.get, keys))
+    return cast("list[bytes]", states) if all(states) else [state or b"" for state in states]
 
 
 class RedisEntityStore:
@@ -167,23 +179,19 @@ class RedisEntityStore:
             places=[PLACES.get(answer, Place.OTHER) for answer in answers],
             others=others,
             states=States(
-                logs={
-                    kind: [found.get(key, b"") for key in keys] for kind, keys in zip(self._features.logs, logs, strict=True)
-                },
-                rings={
-                    kind: [found.get(key, b"") for key in keys] for kind, keys in zip(self._features.rings, rings, strict=True)
-                },
+                logs={kind: _states(keys, found) for kind, keys in zip(self._features.logs, logs, strict=True)},
+                rings={kind: _states(keys, found) for kind, keys in zip(self._features.rings, rings, strict=True)},
             ),
         )
 
-    async def _read(self, wanted: Sequence[str]) -> dict[str | None, bytes]:
+    async def _read(self, wanted: Sequence[str]) -> dict[str | None, bytes | None]:
         return _found(wanted, await run(self._client, _mget(wanted))) if wanted else {}
 
     def extended(self, answers: Sequence[bytes], columns: Sequence[Sequence[str | None]]) -> None:
         """
         Remember whose life was extended: only a first touch does; what it was asked of in vain is asked again.
         """
-        if all(answer == b"T" for answer in answers):
+        if answers.count(b"T") == len(answers):
             self._refreshed.update(*columns)
         else:
             self._refreshed.update(column[i] for i, answer in enumerate(answers) if answer == b"T" for column in columns)
@@ -201,9 +209,7 @@ class RedisEntityStore:
         """
         columns = (*logs, *rings)
         txns = [self._txn + one.transaction_id for one in transactions]
-        filled = [
-            [key or txn for key, txn in zip(column, txns, strict=True)] if None in column else column for column in columns
-        ]
+        filled = [column if all(column) else [key or txn for key, txn in zip(column, txns, strict=True)] for column in columns]
         keys = list(itertools.chain.from_iterable(zip(txns, *filled, strict=True)))
         items, step, width = self._items(records, columns), 1 + len(columns), self._item.itemsize
         return [
@@ -227,7 +233,7 @@ class RedisEntityStore:
             table[kind] = np.frombuffer(b"".join(packed), self._item[kind])
         return table.tobytes()
 
-    def _again(self, columns: Sequence[Sequence[str | None]], rows: int) -> list[int]:
+    def _again(self, columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.uint8]:
         """
         Say of each row ('1' or '0' as a byte) whether the life of its states is to be extended: for the first event of each day
         that this process sees of them.
@@ -237,8 +243,9 @@ class RedisEntityStore:
             self._day, self._refreshed = day, {None}
         known = self._refreshed
         if all(map(known.issuperset, columns)):
-            return [_OLD] * rows
-        return [_OLD if known.issuperset(row) else _NEW for row in zip(*columns, strict=True)]
+            return np.full(rows, _OLD, np.uint8)
+        old = np.fromiter(map(known.issuperset, zip(*columns, strict=True)), np.bool_, rows)
+        return np.where(old, _OLD, _NEW).astype(np.uint8)
 
 
 class RedisVerdictLedger:

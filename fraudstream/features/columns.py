@@ -74,7 +74,7 @@ class RowColumns:
         if name in TEXT_FIELDS:
             if name in self.records.words:
                 return self.records.words[name].astype(np.int64)
-            return np.array(words(map(attrgetter(name), self._transactions)), np.int64)
+            return words(list(map(attrgetter(name), self._transactions))).astype(np.int64)
         return np.array(list(map(attrgetter(NUMBER_FIELDS[name]), self._transactions)), np.float64)
 
 

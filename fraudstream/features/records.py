@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from operator import attrgetter
 
 import numpy as np
-import xxhash
 from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import PLACE, Entity, FeatureSet
 from fraudstream.features.layout import HASH_BYTES, IDENTITY_BYTES, RecordLayout, write_amounts
-from fraudstream.features.words import places, words
+from fraudstream.features.words import hashes, places, words
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +43,29 @@ def records(features: FeatureSet, transactions: Sequence[Transaction]) -> Record
     """
     Write the records of each transaction; flags are clear, since nothing is known of it yet.
     """
-    digest = xxhash.xxh3_64_intdigest
-    hashes = np.array([digest(one.transaction_id.encode()) for one in transactions], np.uint64)
+    digests = hashes([one.transaction_id for one in transactions])
     occurred_s = np.array([one.occurred_at_ms for one in transactions], np.int64) // 1_000
     minor = np.array([one.amount_minor for one in transactions], np.int64)
     coded = {name: _words(name, transactions) for name in features.hashed}
     return Records(
-        hashes=hashes,
+        hashes=digests,
         occurred_s=occurred_s,
         amounts=minor.astype(np.float64),
         entities={entity.kind: _ids(entity, transactions) for entity in features.entities},
         words=coded,
-        packed={kind: _packed(layout, hashes, occurred_s, minor, coded) for kind, layout in features.layouts.items()},
+        packed={kind: _packed(layout, digests, occurred_s, minor, coded) for kind, layout in features.layouts.items()},
     )
 
 
 def _packed(
     layout: RecordLayout,
-    hashes: NDArray[np.uint64],
+    digests: NDArray[np.uint64],
     occurred_s: NDArray[np.int64],
     minor: NDArray[np.int64],
     coded: Mapping[str, NDArray[np.uint32]],
 ) -> list[bytes]:
-    table = np.zeros(len(hashes), layout.dtype)
-    table["hash"] = hashes.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :HASH_BYTES]
+    table = np.zeros(len(digests), layout.dtype)
+    table["hash"] = digests.astype("<u8").view(np.uint8).reshape(-1, 8)[:, :HASH_BYTES]
     table["time"] = occurred_s
     write_amounts(table, minor)
     for name in layout.words:
@@ -79,7 +77,7 @@ def _packed(
 def _words(name: str, transactions: Sequence[Transaction]) -> NDArray[np.uint32]:
     if name == PLACE:
         return _places(transactions)
-    return np.array(words(map(attrgetter(name), transactions)), np.uint32)
+    return words(list(map(attrgetter(name), transactions)))
 
 
 def _places(transactions: Sequence[Transaction]) -> NDArray[np.uint32]:

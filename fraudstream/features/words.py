@@ -2,7 +2,7 @@
 Words, ids and places as the small numbers that records keep.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import xxhash
@@ -23,12 +23,25 @@ def word(text: str | None) -> int:
     return (xxhash.xxh3_64_intdigest(text.encode()) & 0xFFFF_FFFF) or 1
 
 
-def words(texts: Iterable[str | None]) -> list[int]:
+def words(texts: Sequence[str | None]) -> NDArray[np.uint32]:
     """
-    Return the codes of many words.
+    Return the codes of many words: shape (texts,).
     """
-    digest = xxhash.xxh3_64_intdigest
-    return [MISSING if text is None else (digest(text.encode()) & 0xFFFF_FFFF) or 1 for text in texts]
+    known = [text for text in texts if text is not None]
+    codes = hashes(known).astype(np.uint32)
+    codes[codes == MISSING] = 1
+    if len(known) == len(texts):
+        return codes
+    found = np.full(len(texts), MISSING, np.uint32)
+    found[[text is not None for text in texts]] = codes
+    return found
+
+
+def hashes(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """
+    Return the 64-bit hash (XXH3) of each text: shape (texts,).
+    """
+    return np.array(list(map(xxhash.xxh3_64_intdigest, map(str.encode, texts))), np.uint64)
 
 
 def places(latitudes: NDArray[np.float64], longitudes: NDArray[np.float64]) -> NDArray[np.uint32]:
