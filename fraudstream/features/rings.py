@@ -91,7 +91,7 @@ class RingPasts:
         place += (self._start + offset // SLOT.itemsize)[:, None]
         there = np.flatnonzero(self._bucket[place] == last[:, None] - back)
         # Most buckets of most entities are empty: only those that hold something are added up.
-        held, rows = place.ravel()[there], there // over
+        held, rows = place.ravel()[there], np.repeat(np.arange(len(last)), over)[there]
         found: list[Floats] = [
             np.bincount(rows, column[held], minlength=len(last)).astype(np.float64, copy=False) for column in self._held
         ]
