@@ -140,6 +140,9 @@ class RedisEntityStore:
         self._day = 0
         # None stands for an entity that a transaction lacks.
         self._refreshed: set[str | None] = {None}
+        # Whether the last calls asked for any life to be extended: if not, there is nothing to remember of their answers. Where
+        # two batches are in flight one may be forgotten, and is asked for again.
+        self._asked = False
         self._behind = False
         self._head: list[Argument] = [
             group, GROUP_BYTE[group], options.horizon_s * 1000, features.state_ttl_s,
@@ -191,6 +194,8 @@ class RedisEntityStore:
         """
         Remember whose life was extended: only a first touch does; what it was asked of in vain is asked again.
         """
+        if not self._asked:
+            return
         if answers.count(b"T") == len(answers):
             self._refreshed.update(*columns)
         else:
@@ -242,7 +247,8 @@ class RedisEntityStore:
         if day != self._day or len(self._refreshed) > _REMEMBERED_KEYS:
             self._day, self._refreshed = day, {None}
         known = self._refreshed
-        if all(map(known.issuperset, columns)):
+        self._asked = not all(map(known.issuperset, columns))
+        if not self._asked:
             return np.full(rows, _OLD, np.uint8)
         old = np.fromiter(map(known.issuperset, zip(*columns, strict=True)), np.bool_, rows)
         return np.where(old, _OLD, _NEW).astype(np.uint8)
