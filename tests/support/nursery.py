@@ -54,6 +54,10 @@ class Forked:
         self.returncode: int | None = None
         self.pid = int(self._heard(None) or 0)
 
+    def __del__(self) -> None:
+        # Nobody waited for its end, as where a test failed before.
+        self._status.close()
+
     def poll(self) -> int | None:
         with self._lock:
             return self._ended(0)
@@ -198,6 +202,8 @@ def _become(order: Order, files: Sequence[int]) -> NoReturn:
     code = 1
     try:
         os.setsid()
+        # Where the tests run in the background, as under nohup, the interrupt is ignored, and so by everything that they start.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.chdir(order.folder)
         for target, source in enumerate(files[:3]):
             os.dup2(source, target)
