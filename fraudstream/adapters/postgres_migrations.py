@@ -17,7 +17,9 @@ from fraudstream.domain.errors import ConfigurationError, DecisionStoreUnavailab
 _LOCK = int.from_bytes(b"fraudstr")
 #: Endings of files for one kind of server: those that need the TimescaleDB extension, those that do without it for good.
 _TIMESCALE, _PLAIN = ".timescale.sql", ".plain.sql"
-#: How often a migration that met a lock held too long is tried again, and the pause before it in seconds.
+#: What is over once whoever writes at the moment has finished: a lock held too long, or two who wait for each other.
+_IN_USE = (asyncpg.LockNotAvailableError, asyncpg.DeadlockDetectedError)
+#: How often a migration that met that is tried, and the pause between in seconds.
 _LOCKED_TRIES, _LOCKED_PAUSE_S = 5, 1.0
 _BOOKKEEPING = """
 CREATE TABLE IF NOT EXISTS schema_migrations (
@@ -109,13 +111,13 @@ def _refuse_change(name: str, applied: str, digest: str) -> None:
 async def _apply_one(connection: asyncpg.Connection, name: str, sql: str, digest: str) -> None:
     try:
         for _ in range(_LOCKED_TRIES - 1):
-            with suppress(asyncpg.LockNotAvailableError):
+            with suppress(*_IN_USE):
                 return await _in_one_transaction(connection, name, sql, digest)
             await asyncio.sleep(_LOCKED_PAUSE_S)
         return await _in_one_transaction(connection, name, sql, digest)
     except asyncpg.PostgresConnectionError:
         raise
-    except asyncpg.LockNotAvailableError as exc:
+    except _IN_USE as exc:
         raise DecisionStoreUnavailable(f"migration {name} found its tables in use and left nothing behind; call again") from exc
     except asyncpg.PostgresError as exc:
         raise ConfigurationError(f"migration {name} was refused and left nothing behind: {exc}") from exc

@@ -5,6 +5,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from fraudstream.adapters import postgres_migrations
 from fraudstream.adapters.postgres_migrations import migrate, migrations_folder
 from fraudstream.adapters.postgres_queries import QUERIES
 from fraudstream.adapters.postgres_rows import COLUMNS, row_of
@@ -12,6 +13,7 @@ from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import ConfigurationError, DecisionStoreUnavailable
 from fraudstream.domain.transaction import Transaction
 from tests.support.builders import a_decision
+from tests.support.wait import wait_until
 
 TABLES = {
     *("approved_transactions", "fraud_transactions", "decisions", "transaction_ledger", "superseding_decisions"),
@@ -101,6 +103,39 @@ async def test_a_migration_that_fails_leaves_nothing_of_itself(empty_database: s
 
     assert await columns_of(empty_database, "half") == []
     assert await migrate(empty_database, tmp_path) == ["0002_bad.sql"]
+
+
+async def test_a_migration_that_waits_for_a_writer_who_waits_for_it_is_tried_again(
+    empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_migrations, "_LOCKED_PAUSE_S", 0.01)
+    (tmp_path / "0001_tables.sql").write_text("CREATE TABLE one (n int); CREATE TABLE two (n int);")
+    await migrate(empty_database, tmp_path)
+    (tmp_path / "0002_change.sql").write_text(
+        "SET LOCAL deadlock_timeout = '20ms'; LOCK TABLE two; SELECT pg_advisory_xact_lock(7);"
+        "ALTER TABLE one ADD COLUMN more int; ALTER TABLE two ADD COLUMN more int;"
+    )
+    writer, gate = [await asyncpg.connect(empty_database) for _ in range(2)]
+    await writer.execute("SET deadlock_timeout = '1h'")
+    await gate.execute("SELECT pg_advisory_lock(7)")
+
+    async with writer.transaction():
+        await writer.execute("INSERT INTO one VALUES (1)")
+        changing = asyncio.create_task(migrate(empty_database, tmp_path))
+        await wait_until(lambda: _waiting(gate, "advisory"), "the migration to hold one table")
+        writing = asyncio.create_task(writer.execute("INSERT INTO two VALUES (1)"))
+        await wait_until(lambda: _waiting(gate, "relation"), "the writer to wait for it")
+        await gate.execute("SELECT pg_advisory_unlock(7)")
+        await writing
+
+    assert await changing == ["0002_change.sql"]
+    assert await writer.fetchval("SELECT count(*) FROM one JOIN two USING (n)") == 1
+    await asyncio.gather(writer.close(), gate.close())
+
+
+async def _waiting(client: asyncpg.Connection, kind: str) -> bool:
+    here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    return bool(await client.fetchval(f"SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = $1 AND {here}", kind))
 
 
 async def test_a_migration_that_was_changed_after_it_was_applied_is_refused(empty_database: str, tmp_path: Path) -> None:
