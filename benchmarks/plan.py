@@ -177,8 +177,8 @@ def main() -> None:
     given = words.parse_args()
     if given.measure:
         runs = json.loads(given.scaling.read_text())["data"]["runs"]
-        found = asyncio.run(measure(next(one for one in runs if one["partitions"] == 1), given.rows))
-        given.measured.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
+        costs = asyncio.run(measure(next(one for one in runs if one["partitions"] == 1), given.rows))
+        given.measured.write_bytes(msgspec.json.format(msgspec.json.encode(costs), indent=2) + b"\n")
         return
     measured = msgspec.json.decode(given.measured.read_bytes(), type=Measured)
     traffic = Traffic(rate_tps=given.rate, hottest_share=given.hottest)
