@@ -74,6 +74,11 @@ PROFILES = {
         groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
         sigkill=12, crash_hits=2, stops=8, connection=4, read_lost=2, undecodable=1, encores=False, finish_s=45.0,
     ),
+    "counters": Profile(
+        transactions=100_000, beats=125, groups=("fraud-check",) * 3 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
+        sigkill=115, stops=6, redis_kill=2, encores=False,
+        least={"sigkill": 100, "sigstop": 3, "redis_kill": 2},
+    ),
     "full": Profile(
         transactions=250_000, beats=600, sigkill=1_060, crash_hits=25, stops=230, connection=540, commit_lost=25,
         redis_kill=20, flushall=3, promotion=10, oom=3, postgres_stop=10, sigterm=50, model_stops=10, rule_changes=30,

@@ -13,7 +13,9 @@ from fraudstream.cli.entry import BAD_NEWS, exits, inherited, print_json
 
 @exits
 def chaos(
-    profile: Annotated[str, typer.Option(help="How much: slice, commit or full; control is what --control runs.")] = "commit",
+    profile: Annotated[
+        str, typer.Option(help="How much: slice, commit, counters (100,000 and kills) or full; control is what --control runs.")
+    ] = "commit",
     seed: Annotated[int, typer.Option(help="Of every choice; the same seed plans the same faults.")] = 1,
     control: Annotated[
         str, typer.Option(help="Break the protocol on purpose: the run must fail. 'list' names, 'all' tries all.")
