@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import OutOfMemoryError, ResponseError
 
 from fraudstream.adapters.redis_client import RedisAddress, is_no_group, translated
 from fraudstream.adapters.redis_keys import DLQ, SHARED_TAG, Keys
@@ -106,10 +106,21 @@ class RedisTransactionStream:
         with translated("XGROUP CREATE"):
             try:
                 await self._commands.execute_command("XGROUP", "CREATE", self.name, self.group, "0", "MKSTREAM")
+            except OutOfMemoryError:
+                # A full Redis refuses this before it looks whether there is anything to make.
+                if not await self._is_there():
+                    raise
             except ResponseError as exc:
                 if not str(exc).startswith("BUSYGROUP"):
                     raise
         self._cursor = b"-"
+
+    async def _is_there(self) -> bool:
+        try:
+            groups = await self._commands.execute_command("XINFO", "GROUPS", self.name)
+        except ResponseError:  # no such stream
+            return False
+        return any(name.decode() == self.group for _, name, *_ in groups)
 
     async def read(self, count: int, block_ms: int) -> list[Delivery]:
         """

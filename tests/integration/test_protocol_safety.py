@@ -164,6 +164,22 @@ async def test_nothing_is_admitted_over_the_memory_limit(streams: RedisStreams) 
     assert streams.client.xlen(streams.stream) == 0
 
 
+async def test_whoever_starts_while_redis_is_full_joins_what_is_there(streams: RedisStreams) -> None:
+    await streams.consumer("before", group=RULES).open()
+    added = streams.add(3)
+    streams.client.config_set("maxmemory", 1)
+    try:
+        newcomer = streams.consumer("newcomer", group=RULES)
+        await newcomer.open()
+        taken = await newcomer.read(10, 1)
+
+        with pytest.raises(StreamUnavailable):
+            await streams.consumer("stranger", group=MODEL).open()
+    finally:
+        streams.client.config_set("maxmemory", 0)
+    assert [delivery.entry_id for delivery in taken] == added
+
+
 async def test_nothing_is_admitted_over_the_lag_limit_and_again_below_it(streams: RedisStreams) -> None:
     streams.add(20)
     await a_group(streams, RULES, read=20, done=20)
