@@ -80,7 +80,7 @@ PROFILES = {
         least={"sigkill": 100, "sigstop": 3, "redis_kill": 2},
     ),
     "full": Profile(
-        transactions=250_000, beats=600, sigkill=1_060, crash_hits=25, stops=230, connection=540, commit_lost=25,
+        transactions=250_000, beats=600, sigkill=1_060, crash_hits=25, stops=260, connection=540, commit_lost=25,
         redis_kill=20, flushall=3, promotion=10, oom=3, postgres_stop=10, sigterm=50, model_stops=10, rule_changes=30,
         undecodable=100, raises=110, kills_poison=50,
         least={

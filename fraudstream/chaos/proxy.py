@@ -26,6 +26,7 @@ class Link:
         self._server: asyncio.Transport | None = None
         self._early: list[bytes] = []
         self._slow_until = 0.0
+        self._held: list[bytes] = []
         self._deaf = False
         self._frozen = False
 
@@ -69,14 +70,19 @@ class Link:
             self.cut()
             return
         loop = asyncio.get_running_loop()
-        if loop.time() < self._slow_until:
-            loop.call_at(self._slow_until, self._late, data)
+        if self._held:
+            self._held.append(data)
+        elif loop.time() < self._slow_until:
+            self._held.append(data)
+            loop.call_at(self._slow_until, self._let_go)
         else:
             self._client.write(data)
 
-    def _late(self, data: bytes) -> None:
+    def _let_go(self) -> None:
+        # In the order in which they came: timers of one moment have none.
+        held, self._held = b"".join(self._held), []
         if not self._client.is_closing():
-            self._client.write(data)
+            self._client.write(held)
 
     def cut(self) -> None:
         """

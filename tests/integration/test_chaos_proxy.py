@@ -88,6 +88,15 @@ async def test_a_slow_connection_answers_late_and_in_order(valkey: LocalValkey) 
         assert await client.echo("again") == b"again"
 
 
+async def test_the_pieces_of_a_late_reply_stay_in_their_order(valkey: LocalValkey) -> None:
+    async with a_way(valkey.port) as (proxy, _, client):
+        large = b"".join(b"%08d" % number for number in range(500_000))
+        await client.set("large", large)
+        proxy.trouble("delay", random.Random(1))
+
+        assert await client.get("large") == large
+
+
 async def test_a_half_open_connection_says_nothing(valkey: LocalValkey) -> None:
     async with a_way(valkey.port) as (proxy, _, client):
         await client.ping()
