@@ -24,7 +24,8 @@ from fraudstream.adapters.redis_keys import RAW, Keys, Partitions
 from fraudstream.adapters.redis_partitions import Part
 from fraudstream.adapters.redis_scattered import RedisScatteredStore
 from fraudstream.adapters.redis_scripts import run
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.app.capacity import Measured, Traffic, need, simulate
 from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.transaction import Transaction

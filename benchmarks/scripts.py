@@ -20,7 +20,8 @@ from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_intake import AdmissionLimits, RedisIntake
 from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_stream import RedisTransactionStream, StreamOptions, consumer_name
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisVerdictLedger
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisVerdictLedger
 from fraudstream.app.loading import Rulebook, load_rulebook
 from fraudstream.app.run import collect_seldom
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict

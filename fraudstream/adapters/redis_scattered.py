@@ -19,7 +19,8 @@ from fraudstream.adapters.redis_partitions import Part
 from fraudstream.adapters.redis_scripts import BOUND, OUTCOME, Argument, Call, run
 from fraudstream.adapters.redis_states import RedisEntityStates, StateKeys
 from fraudstream.adapters.redis_stream import plain
-from fraudstream.adapters.redis_verdicts import OUTCOME_FLAGS, PLACES, LedgerOptions, RedisEntityStore, needs_states, others_in
+from fraudstream.adapters.redis_touch import PLACES, RedisEntityStore, needs_states, others_in
+from fraudstream.adapters.redis_verdicts import OUTCOME_FLAGS, LedgerOptions
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet

@@ -17,7 +17,8 @@ from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_cost import ServerMeter
 from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_preload import Preload
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.app.bench import machine
 from fraudstream.app.bench_features import NO_ENTRY, STANDING
 from fraudstream.app.bench_load import Payments, stretch

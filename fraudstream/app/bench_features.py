@@ -13,7 +13,8 @@ from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_cost import ServerMeter
 from fraudstream.adapters.redis_keys import RAW, Keys
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.app.memory import keep_freed_memory
 from fraudstream.app.run import collect_seldom
 from fraudstream.domain.transaction import Transaction

@@ -27,8 +27,9 @@ from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScat
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
 from fraudstream.adapters.redis_token_key import RedisTokenKey
+from fraudstream.adapters.redis_touch import RedisEntityStore
 from fraudstream.adapters.redis_troubles import RedisTroubles
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
+from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisOverdue, RedisVerdictLedger
 from fraudstream.app.alerting import Alerting
 from fraudstream.app.channels import policies
 from fraudstream.app.connections import address

@@ -15,7 +15,8 @@ from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import RAW, Keys
 from fraudstream.adapters.redis_states import RedisEntityStates
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.adapters.tables import read_columns
 from fraudstream.domain.decision import Label, LabelValue
 from fraudstream.domain.errors import InvalidFeatures

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from fraudstream.adapters import redis_janitor, redis_verdicts
+from fraudstream.adapters import redis_janitor, redis_touch, redis_verdicts
 from fraudstream.adapters.redis_client import RedisAddress
 from fraudstream.adapters.redis_scripts import Script
 from fraudstream.adapters.redis_stream import RedisTransactionStream
@@ -55,9 +55,17 @@ def _rewrite(module: Any, name: str, *changes: tuple[str, str]) -> None:
 _LOOKED_AT = "local v = moved[txn] or stood[i]"
 
 
+def _always_touches() -> None:
+    """
+    Let no group look at the records instead of touching: what is wrong with the script would seldom be seen.
+    """
+    redis_touch.RedisEntityStore.looks_first = False
+
+
 def _naive_setnx() -> None:
+    _always_touches()
     _rewrite(
-        redis_verdicts,
+        redis_touch,
         "TOUCH",
         (
             _LOOKED_AT,
@@ -68,8 +76,9 @@ def _naive_setnx() -> None:
 
 
 def _no_deduplication() -> None:
+    _always_touches()
     _rewrite(
-        redis_verdicts,
+        redis_touch,
         "TOUCH",
         ("~= txn then", "~= KEYS[k] then"),
         ("txns[#txns + 1] = KEYS[k] end", "txns[#txns + 1] = KEYS[k] .. ':' .. entry(#txns + 1) end"),
@@ -96,8 +105,9 @@ def _no_owner_last_wins() -> None:
 
 def _touch_without_record() -> None:
     again = "\n      shift(k, txn, at)\n      "
+    _always_touches()
     _rewrite(
-        redis_verdicts,
+        redis_touch,
         "TOUCH",
         ("elseif s == 'T' then out[i] = 't'", f"elseif s == 'T' then{again}out[i] = 't'"),
         ("else out[i] = v end", f"else{again}out[i] = v end"),

@@ -81,6 +81,43 @@ async def test_the_other_group_moves_nothing_again_and_sees_the_same_past(rig: V
     assert matrices[0][:, SMALL.names.index("card_count_1h")].tolist() == [0.0, 1.0, 2.0]
 
 
+async def test_a_group_that_came_second_reads_its_states_after_what_it_moves_itself(rig: VerdictRig) -> None:
+    """
+    It looks at the records before it touches: what it read beside that look would lack the payments that were new to it.
+    """
+    seen, last, new = (a_transaction() for _ in range(3))
+    entries = rig.streams.add(3)
+    rules, model = rig.side(RULES), rig.side(MODEL)
+    await rules.read()
+    await model.read()
+    for entry, transaction in zip(entries, (seen, last), strict=False):
+        await rules.touch([entry], [transaction])
+    await model.touch(entries[:1], [seen])
+
+    touched = await model.touch(entries[1:], [last, new])
+
+    assert touched.places == [Place.AGAIN, Place.FIRST]
+    assert rig.log_ids("card", "card_1") == record_identities(SMALL, [seen, last, new])
+    assert touched.states.logs["card"] == [rig.streams.client.get(rig.streams.client.keys("log:*:card:*")[0])] * 2
+    assert touched.states.rings["merchant"] == [rig.streams.client.get(rig.streams.client.keys("ring:*")[0])] * 2
+
+
+async def test_a_group_that_came_second_still_acknowledges_what_it_is_done_with(rig: VerdictRig) -> None:
+    transaction, other = a_transaction(), a_transaction()
+    entries = rig.streams.add(4)
+    rules, model = rig.side(RULES), rig.side(MODEL)
+    await rules.read()
+    await model.read()
+    await rules.touch(entries[:2], [transaction, other])
+    await model.touch(entries[:1], [transaction])
+    await model.complete(entries[:1], [transaction])
+
+    touched = await model.touch([entries[1], entries[2], entries[0]], [other, transaction, transaction])
+
+    assert touched.places == [Place.AGAIN, Place.DUPLICATE, Place.GONE]
+    assert len(touched.states.logs["card"][0]) == 2 * SMALL.layouts["card"].size
+
+
 async def test_workers_that_touch_at_the_same_moment_move_each_transaction_once(rig: VerdictRig) -> None:
     rng = random.Random(7)
     transactions = [

@@ -22,7 +22,8 @@ from fraudstream.adapters.redis_partitions import Part
 from fraudstream.adapters.redis_routing import partition_of
 from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScatteredStore
 from fraudstream.adapters.redis_states import StateKeys
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Label, LabelValue, Outcome
 from fraudstream.domain.errors import DecisionStoreUnavailable, StreamUnavailable

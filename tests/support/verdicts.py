@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import DECISIONS, FRAUD
 from fraudstream.adapters.redis_stream import RedisTransactionStream
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisEntityStore, RedisOverdue, RedisVerdictLedger
+from fraudstream.adapters.redis_touch import RedisEntityStore
+from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisOverdue, RedisVerdictLedger
 from fraudstream.domain.codec import VerdictRecord, decode_decision
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
