@@ -125,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream: Annotated[
         str | None, _says("Stream that is read or written; the group's own input when not set.", min_length=1, max_length=256)
     ] = None
-    batch_entries: Annotated[int, _says("Most entries of one read.", ge=1, le=4096)] = 256
+    batch_entries: Annotated[int, _says("Most entries of one read.", ge=1, le=4096)] = 512
     batches_in_hand: Annotated[int, _says("Most batches read and not yet finished.", ge=1, le=64)] = 2
     follow_ms: Annotated[
         int,
@@ -135,7 +135,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             ge=0,
             le=1000,
         ),
-    ] = 40
+    ] = 150
     block_ms: Annotated[
         int, _says("How long a read waits for the first entry; half of what a reply may take at most.", ge=1, le=2500)
     ] = 1000

@@ -23,7 +23,7 @@ from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
-from fraudstream.stages.following import Following
+from fraudstream.stages.following import Begun, Following
 from fraudstream.stages.intake import Case, decode_batch, entry_order, letter_for
 from fraudstream.stages.join import join
 from fraudstream.stages.ports import (
@@ -40,6 +40,8 @@ from fraudstream.stages.selection import part_of_records, part_of_states
 
 _STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
 _ENDED = (Place.DUPLICATE, Place.GONE)
+#: So many verdicts are looked for at once; of more the first and the last are, before the others.
+_FEW = 16
 
 
 class Judge(Protocol):
@@ -189,9 +191,11 @@ class VerdictRoad:
         """
         Judge what the other group has judged, on its vectors; return the cases that it leaves to us.
         """
-        open_cases, left, followed = list(cases), list[Case](), 0
-        for pause_s in following.looks() if open_cases else ():
-            await asyncio.sleep(pause_s)
+        open_cases, left, followed, begun = list(cases), list[Case](), 0, Begun()
+        for look in following.looks() if open_cases else ():
+            await asyncio.sleep(look.pause_s)
+            if not look.last and len(open_cases) > _FEW and not await self._worth_a_look(open_cases, begun):
+                continue
             found = await self._ledger.verdicts([case.transaction.transaction_id for case in open_cases])
             rows = [self._from_other(open_cases[i], i, other) for i, other in found.others.items() if other.vector]
             followed += len(rows)
@@ -204,6 +208,13 @@ class VerdictRoad:
                 break
         following.found(followed)
         return sorted(left + open_cases, key=lambda case: entry_order(case.delivery.entry_id))
+
+    async def _worth_a_look(self, cases: Sequence[Case], begun: Begun) -> bool:
+        """
+        Say whether the last of the cases is judged, as the other group goes through them in order, or the first has long been.
+        """
+        ends = await self._ledger.verdicts([case.transaction.transaction_id for case in (cases[0], cases[-1])])
+        return 1 not in ends.coming or begun.long_ago(cases[0], judged=0 not in ends.coming)
 
     def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Case], list[Letter]]:
         started = time.perf_counter()

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fraudstream.local import LocalValkey
-from fraudstream.stages.following import Following, Patience
+from fraudstream.stages.following import Begun, Following, Look, Patience
 from fraudstream.stages.ports import Place
 from tests.support.roads import MemoryWorld, RedisWorld, Worker, World, a_payment
 from tests.support.verdicts import MODEL, RULES
@@ -84,6 +84,19 @@ async def test_what_is_judged_is_scored_and_the_rest_does_not_hold_it_up(world: 
     assert [identity for identity, _ in model.judge.shown] == ["txn_1", "txn_2"]
 
 
+async def test_of_a_large_batch_what_is_judged_is_scored_when_the_patience_is_over(world: World) -> None:
+    world.add([a_payment(f"txn_{n}", amount=n) for n in range(1, 41)])
+    rules, model = both(world, SHORT)
+    await rules.work()
+    world.add([a_payment("txn_41")])
+
+    await model.work()
+
+    assert model.report.places == [Place.FIRST]
+    assert len(world.decisions()) == 40
+    assert model.judge.shown[:40] == rules.judge.shown
+
+
 async def test_a_second_entry_of_a_decided_transaction_is_not_waited_for(world: World) -> None:
     world.add([a_payment("txn_1")])
     rules, model = both(world, LONG)
@@ -116,8 +129,8 @@ def looks_until(following: Following, clock: Hours, ready_s: float) -> int:
     Go through the looks of one batch whose verdicts come after so many seconds; return how many it took.
     """
     began, looks = clock.now, 0
-    for pause_s in following.looks():
-        clock.now += pause_s
+    for look in following.looks():
+        clock.now += look.pause_s
         looks += 1
         if clock.now - began >= ready_s:
             following.found(1)
@@ -136,7 +149,7 @@ def test_how_long_the_others_take_is_learned_in_both_directions() -> None:
     assert slow[0] == 6
     assert max(slow[-20:]) <= 4
     assert quick[-1] <= 2
-    assert next(iter(following.looks())) < 0.003
+    assert next(iter(following.looks())).pause_s < 0.003
 
 
 def test_nobody_is_waited_for_while_the_others_seem_absent() -> None:
@@ -148,5 +161,32 @@ def test_nobody_is_waited_for_while_the_others_seem_absent() -> None:
     resting = list(following.looks())
     clock.now += 1.0
 
-    assert resting == [0.0]
-    assert next(iter(following.looks())) > 0
+    assert resting == [Look(0.0, last=True)]
+    assert next(iter(following.looks())).pause_s > 0
+
+
+def test_the_last_look_is_taken_when_the_patience_is_over_and_not_later() -> None:
+    clock = Hours()
+    following = Following(Patience(longest_s=0.15, look_s=0.002), clock=clock)
+    looks: list[Look] = []
+
+    for look in following.looks():
+        clock.now += look.pause_s
+        looks.append(look)
+
+    assert [look.last for look in looks] == [False] * (len(looks) - 1) + [True]
+    assert clock.now == pytest.approx(0.15)
+    assert len(looks) < 25
+
+
+def test_what_has_been_judged_for_a_while_does_not_wait_for_the_rest() -> None:
+    clock, first, second = Hours(), object(), object()
+    begun = Begun(clock=clock)
+
+    seen = []
+    for judged in (False, True, True):
+        seen.append(begun.long_ago(first, judged=judged))
+        clock.now += 0.05
+
+    assert seen == [False, False, True]
+    assert not begun.long_ago(second, judged=True)
