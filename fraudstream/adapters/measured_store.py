@@ -4,7 +4,7 @@ A decision store whose writes show up in the metrics.
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import DecisionStoreUnavailable
@@ -37,16 +37,13 @@ class MeasuredDecisionStore:
         self._troubles = troubles
         metrics.know_sink(sink, _TABLES)
 
-    async def record(self, decisions: Sequence[Decision]) -> Recorded:
+    async def record(self, decisions: Iterable[Decision]) -> Recorded:
         """
         Store decisions; see ``DecisionStore``.
         """
         recorded = await self._measured(self._store.record(decisions))
-        stored = set(recorded.stored)
-        flagged = {each.transaction.transaction_id: each.flagged for each in reversed(decisions)}  # of twins the first counts
-        count = sum(flagged[transaction_id] for transaction_id in stored)
-        self._rows("fraud_transactions", count)
-        self._rows("approved_transactions", len(stored) - count)
+        self._rows("fraud_transactions", recorded.flagged)
+        self._rows("approved_transactions", len(recorded.stored) - recorded.flagged)
         return recorded
 
     async def record_labels(self, labels: Sequence[Label]) -> Recorded:

@@ -2,7 +2,7 @@
 A decision store that first notes outcomes in states that lie in other partitions than their decision.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fraudstream.adapters.redis_scattered import RedisScatteredStates
 from fraudstream.domain.decision import Decision, Label
@@ -24,12 +24,13 @@ class OutcomeNotingStore:
         self._store = store
         self._states = states
 
-    async def record(self, decisions: Sequence[Decision]) -> Recorded:
+    async def record(self, decisions: Iterable[Decision]) -> Recorded:
         """
         Note and store decisions; see ``DecisionStore``.
         """
-        await self._states.note_outcomes(decisions)
-        return await self._store.record(decisions)
+        some = list(decisions)
+        await self._states.note_outcomes(some)
+        return await self._store.record(some)
 
     async def record_labels(self, labels: Sequence[Label]) -> Recorded:
         """

@@ -12,6 +12,8 @@ from fraudstream.domain.masking import mask_cards
 
 #: Classes 22 (data), 23 (constraints) and 54 (limits) of SQLSTATE speak of a value; every other class of the server's state.
 _REFUSED = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+#: What it comes to where a value cannot be written in its column's type.
+UNFIT = (TypeError, ValueError, OverflowError)
 _AWAY = (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 
 _FAREWELL_S = 2.0
@@ -38,8 +40,15 @@ def translated() -> Iterator[None]:
         raise RowsRefused(_without_values(exc)) from exc
     except _AWAY as exc:
         raise DecisionStoreUnavailable(f"PostgreSQL: {_words(exc)}") from exc
-    except (TypeError, ValueError, OverflowError) as exc:  # the client could not write a value in the column's type
-        raise RowsRefused(f"{type(exc).__name__}: {mask_cards(str(exc))}") from exc
+    except UNFIT as exc:
+        raise RowsRefused(why_unfit(exc)) from exc
+
+
+def why_unfit(exc: Exception) -> str:
+    """
+    Say why a value cannot be written, without the value.
+    """
+    return f"{type(exc).__name__}: {mask_cards(str(exc))}"
 
 
 async def part_from(connection: asyncpg.Connection) -> None:

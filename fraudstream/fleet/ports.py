@@ -4,7 +4,7 @@ What the fleet needs from a distance, as contracts: streams, decisions, channels
 Nothing here knows a vendor. Every contract says what may be called twice, what blocks, and what is left behind on an error.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -299,12 +299,13 @@ class Clock(Protocol):
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a decision store did: ``stored`` ids are new rows, ``known`` ids had one before, ``refused`` maps an id to the reason
-    why the database will never take it.
+    why the database will never take it. ``flagged`` is how many of the stored decisions are.
     """
 
     stored: Sequence[str] = ()
     known: Sequence[str] = ()
     refused: Mapping[str, str] = {}
+    flagged: int = 0
 
 
 class DecisionStore(Protocol):
@@ -312,11 +313,12 @@ class DecisionStore(Protocol):
     The durable truth: one row per transaction id, however often it is offered.
     """
 
-    async def record(self, decisions: Sequence[Decision]) -> Recorded:
+    async def record(self, decisions: Iterable[Decision]) -> Recorded:
         """
         Store decisions in one database transaction, durable on return; a second call with the same ids changes nothing.
 
-        Ids may repeat within the batch; the first one counts. One bad decision condemns only itself.
+        They are gone through once, and none need be kept. Ids may repeat among them; the first one counts. One bad decision
+        condemns only itself.
 
         Raises:
             DecisionStoreUnavailable: Nothing of this call may be assumed, stored or not; call again.

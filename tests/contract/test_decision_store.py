@@ -59,6 +59,16 @@ async def test_a_bad_decision_condemns_only_itself(store: DecisionStore) -> None
     assert list(recorded.refused) == ["bad\x00"]
 
 
+async def test_decisions_need_not_be_kept_and_the_flagged_ones_are_counted(store: DecisionStore) -> None:
+    known = a_decision(outcome=Outcome.BLOCK)
+    await store.record([known])
+    outcomes = (Outcome.APPROVE, Outcome.REVIEW, Outcome.BLOCK)
+
+    recorded = await store.record(one for one in (known, *(a_decision(outcome=outcome) for outcome in outcomes)))
+
+    assert (len(recorded.stored), recorded.flagged) == (3, 2)
+
+
 async def test_nothing_offered_is_nothing_done(store: DecisionStore) -> None:
     recorded = await store.record([])
 

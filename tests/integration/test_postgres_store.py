@@ -1,5 +1,6 @@
 import asyncio
 import struct
+from datetime import datetime, timedelta
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -89,6 +90,29 @@ async def test_a_lean_decision_comes_back_as_it_was_stored(database: str) -> Non
     assert found == decision
 
 
+async def test_a_long_text_and_a_time_to_the_microsecond_come_back_as_they_were_stored(database: str) -> None:
+    transaction = a_transaction(merchant="ÿ" * 70_000, metadata={"note": "n" * 70_000})
+    decision = a_decision(transaction, decided_at=moment(NOW_MS) + timedelta(microseconds=1), vector=bytes(70_000))
+    store = PostgresDecisionStore(database)
+
+    await store.record([decision, a_decision(a_transaction(latitude=None), probability=None)])
+    found = await store.find(transaction.transaction_id)
+    await store.close()
+
+    assert found == decision
+
+
+async def test_decisions_of_different_models_in_one_batch_keep_their_own(database: str) -> None:
+    decisions = [a_decision(model=name, lists={"a": name}) for name in ("m1", "m1", "m2", "m1")]
+    store = PostgresDecisionStore(database)
+
+    await store.record(decisions)
+    found = [await store.find(one.transaction.transaction_id) for one in decisions]
+    await store.close()
+
+    assert found == decisions
+
+
 async def test_an_unknown_id_is_not_found(database: str) -> None:
     store = PostgresDecisionStore(database)
 
@@ -141,6 +165,9 @@ POISONS = {
     "number beyond the column": lambda: a_decision(a_transaction(amount_minor=2**70)),
     "half a character": lambda: a_decision(a_transaction(merchant="\ud800")),
     "text for a number": lambda: msgspec.structs.replace(a_decision(), score="high"),
+    "number for a text": lambda: a_decision(a_transaction(email=7)),
+    "line break in the id": lambda: a_decision(a_transaction(transaction_id="a\nb")),
+    "a time without an offset": lambda: a_decision(received_at=datetime(2026, 1, 1)),
 }
 
 

@@ -2,8 +2,10 @@
 A decision store in memory, for tests of what stands before it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+import msgspec
 
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.errors import DecisionStoreUnavailable
@@ -21,8 +23,10 @@ class MemoryDecisionStore:
         self.poison: dict[str, str] = {}
         self.away = False
 
-    async def record(self, decisions: Sequence[Decision]) -> Recorded:
-        return self._keep(self.decisions, [(each.transaction.transaction_id, each) for each in decisions])
+    async def record(self, decisions: Iterable[Decision]) -> Recorded:
+        recorded = self._keep(self.decisions, [(each.transaction.transaction_id, each) for each in decisions])
+        flagged = sum(self.decisions[transaction_id].flagged for transaction_id in recorded.stored)
+        return msgspec.structs.replace(recorded, flagged=flagged)
 
     async def record_labels(self, labels: Sequence[Label]) -> Recorded:
         return self._keep(self.labels, [(each.label_id, each) for each in labels])
