@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import redis
-from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, ConnectionPool, Redis, SSLConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -35,6 +35,7 @@ from redis.exceptions import (
 )
 from redis.retry import Retry
 
+from fraudstream.adapters.redis_arrivals import PromptConnection, PromptTlsConnection
 from fraudstream.adapters.redis_finders import Finder, PrimaryFinder, SeveralHosts, SlotFinder, several_hosts
 from fraudstream.adapters.redis_following import (
     FollowingBlockingConnection,
@@ -45,6 +46,7 @@ from fraudstream.adapters.redis_following import (
 from fraudstream.adapters.redis_keys import SHARED_TAG
 from fraudstream.domain.errors import InvalidSettings, StreamUnavailable
 
+_PROMPT: dict[type[Any], type[Any]] = {Connection: PromptConnection, SSLConnection: PromptTlsConnection}
 #: Longest time that a reply may take, in seconds; a blocking read waits at most half of it.
 SOCKET_TIMEOUT_S = 5.0
 _AWAY = (
@@ -128,7 +130,9 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
         several = several_hosts(self.url)
         if several is not None:
             return Redis(connection_pool=self._following(several, tag, 1), single_connection_client=True)
-        return Redis.from_url(self.url, single_connection_client=True, retry=AsyncRetry(NoBackoff(), 0), **self.options())
+        client = Redis.from_url(self.url, single_connection_client=True, retry=AsyncRetry(NoBackoff(), 0), **self.options())
+        _prompt(client.connection_pool)
+        return client
 
     def commands(self, connections: int = 16, tag: str = SHARED_TAG) -> Redis:
         """
@@ -140,6 +144,7 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
         pool = BlockingConnectionPool.from_url(
             self.url, max_connections=connections, timeout=2.0, retry=AsyncRetry(NoBackoff(), 0), **self.options()
         )
+        _prompt(pool)
         return Redis.from_pool(pool)
 
     def blocking(self, tag: str = SHARED_TAG) -> "redis.Redis":
@@ -167,6 +172,13 @@ class RedisAddress(msgspec.Struct, frozen=True, kw_only=True):
         access = {"username": several.username, "password": several.password}
         tls = {name: value for name, value in self.options().items() if name.startswith("ssl_")}
         return SlotFinder(several.hosts, tag, {**access, **({"ssl": True, **tls} if several.tls else {})})
+
+
+def _prompt(pool: ConnectionPool) -> None:
+    """
+    Let a pool make connections that read replies as they come; over a Unix socket they are the client's own.
+    """
+    pool.connection_class = _PROMPT.get(pool.connection_class, pool.connection_class)
 
 
 def is_no_group(exc: BaseException) -> bool:

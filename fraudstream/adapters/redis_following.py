@@ -6,16 +6,16 @@ import asyncio
 from typing import Any
 
 from redis import connection as blocking
-from redis.asyncio import connection as waiting
 from redis.exceptions import AskError, MovedError, ReadOnlyError
 
+from fraudstream.adapters.redis_arrivals import PromptConnection, PromptTlsConnection
 from fraudstream.adapters.redis_finders import Finder
 
 #: What says that the server is not the one to ask: the connection is closed, and the next one looks again.
 _ELSEWHERE = (MovedError, AskError, ReadOnlyError)
 
 
-class _Following(waiting.Connection):
+class _Following(PromptConnection):
     """
     Connects to whatever the finder names.
     """
@@ -27,7 +27,7 @@ class _Following(waiting.Connection):
     async def _connect(self) -> None:
         found = await asyncio.to_thread(self._finder.find)
         self.host, self.port = found.host, found.port
-        await super()._connect()  # type: ignore[no-untyped-call]
+        await super()._connect()
 
     async def read_response(self, *args: Any, **options: Any) -> Any:
         """
@@ -46,7 +46,7 @@ class FollowingConnection(_Following):
     """
 
 
-class FollowingTlsConnection(_Following, waiting.SSLConnection):
+class FollowingTlsConnection(_Following, PromptTlsConnection):
     """
     For the event loop, with TLS.
     """

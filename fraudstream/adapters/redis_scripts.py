@@ -16,6 +16,7 @@ from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import InvalidResponse, ResponseError
 
+from fraudstream.adapters.redis_arrivals import Replies
 from fraudstream.adapters.redis_client import is_no_script
 
 _FOLDER = Path(__file__).parent / "lua"
@@ -125,7 +126,7 @@ def at_hand(connection: AbstractConnection, most: int) -> list[Any]:
     """
     # Not part of the client's interface: where it is built otherwise, every reply is waited for.
     reader = getattr(getattr(connection, "_parser", None), "_reader", None)
-    if not isinstance(reader, hiredis.Reader):
+    if not isinstance(reader, (hiredis.Reader, Replies)):
         return []
     found: list[Any] = []
     while len(found) < most:
