@@ -75,27 +75,26 @@ class RuleWatch:
 
     async def start(self) -> None:
         """
-        Take over what is in force, before the first batch is read.
+        Take over what is in force, before the first batch is read. It only reads: who was killed while Redis is full must be
+        able to come back, and tells what it judges by at its first look.
 
         Raises:
             InvalidRule: The set in force cannot be used here; to start with other rules than the fleet would be silently wrong.
             StreamUnavailable: Redis did not answer.
         """
         await self._lists.start()
-        wanted = (await self._sets.pointer()).rule_set
-        await self._apply(wanted)
+        await self._apply((await self._sets.pointer()).rule_set)
         self._report.lists_applied(self._judge.rule_set.lists, self._lists.contents)
-        await self._tell(wanted)
 
     async def look(self) -> int:
         """
         Take over what is new; return how many changes were. What cannot be used is reported, and what was there stays.
 
         Raises:
-            StreamUnavailable: Redis did not answer; everything stays as it is.
+            StreamUnavailable: Redis did not answer, or has no memory for what there is to tell; what is new is in force then.
         """
-        self._report.lists_hit(await self._lists.store_hits(self._judge.list_hits))
         changes = await self._look_at_lists() + await self._look_at_rules()
+        self._report.lists_hit(await self._lists.store_hits(self._judge.list_hits))
         await self._tell(self._applied)
         return changes
 

@@ -24,7 +24,7 @@ from fraudstream.app.rule_sets import RuleDesk
 from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.domain.codec import decode_decision
 from fraudstream.domain.decision import Decision
-from fraudstream.domain.errors import InvalidRule, RuleSetRefused
+from fraudstream.domain.errors import InvalidRule, RuleSetRefused, StreamUnavailable
 from fraudstream.domain.evidence import RulesVerdict
 from fraudstream.domain.tokens import Tokens
 from fraudstream.local import LocalValkey
@@ -360,6 +360,25 @@ async def test_the_fleet_sees_who_has_not_followed_and_why(office: Office, valke
     assert shown is not None
     assert shown > 0
     assert bad.value("rules_behind_seconds") == 0
+
+
+async def test_a_full_redis_keeps_no_worker_from_starting_and_none_on_old_rules(office: Office, valkey: LocalValkey) -> None:
+    desk, worker = office.desk("ana"), Worker(office, valkey, name="reborn")
+    pushed = await desk.push(office.file(SOURCE), reason="why")
+    with Redis.from_url(valkey.url) as client:
+        client.config_set("maxmemory", 1)
+        try:
+            await worker.watch.start()
+            await desk.activate(pushed.rule_set, reason="on")
+            with pytest.raises(StreamUnavailable):
+                await worker.watch.look()
+            judged = await worker.verdict()
+        finally:
+            client.config_set("maxmemory", 0)
+    await worker.watch.look()
+
+    assert judged.rule_set == pushed.rule_set
+    assert [(one.worker, one.rule_set) for one in await desk.workers()] == [("reborn", pushed.rule_set)]
 
 
 async def test_a_guard_that_is_switched_off_trips_nothing(office: Office, valkey: LocalValkey) -> None:
