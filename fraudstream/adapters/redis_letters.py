@@ -135,7 +135,7 @@ class RedisLetters:
         """
         deduplicated = transaction_id is not None and to == self._keys.stream(RAW)
         txn = self._keys.txn(transaction_id) if transaction_id is not None and deduplicated else self._dlq
-        keys = (self._dlq, to, self._keys.dead(letter.source, self._part(letter)), txn)
+        keys = (self._dlq, to, self._keys.dead(letter.source, self._part(letter, transaction_id)), txn)
         words: list[Argument] = [letter.letter_id, "1" if decided and deduplicated else "0", self._record_ttl_ms]
         for name, value in letter.fields.items():
             words += [name, value]
@@ -163,8 +163,11 @@ class RedisLetters:
         with translated("XDEL"):
             return bool(await self._client.execute_command("XDEL", self._dlq, letter_id))
 
-    def _part(self, letter: StoredLetter) -> str:
-        # The recorder marks each decision of an entry by its field's name: the mark goes, or a second refusal leaves no letter.
+    def _part(self, letter: StoredLetter, transaction_id: str | None) -> str:
+        # What was given up is marked by its transaction, and each decision of an entry by its field's name: the mark goes, or a
+        # second refusal leaves no letter.
+        if letter.source == self._keys.stream(RAW) and letter.reason == "max_retries" and transaction_id is not None:
+            return transaction_id
         if letter.source == self._keys.stream(DECISIONS) and len(letter.fields) == 1:
             return next(iter(letter.fields)).decode(errors="replace")
         return letter.letter_id

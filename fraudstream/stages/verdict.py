@@ -166,7 +166,8 @@ class VerdictRoad:
 
     async def give_up(self, delivery: Delivery, error: str) -> Handled:
         """
-        Leave a letter and a verdict of no opinion, so that the other group's does not wait for ever.
+        Leave a letter and a verdict of no opinion, so that the other group's does not wait for ever. The letter is the
+        transaction's: sent twice, both of its entries may come to their end before either has told the verdict.
         """
         cases, letters = self._decode([delivery])
         if not cases:
@@ -175,7 +176,7 @@ class VerdictRoad:
         touched = await self._touch(cases, prepared)
         if touched.places[0] in _ENDED:
             return Handled(settled=[delivery.entry_id])
-        await self._stream.bury(letter_for(delivery, "max_retries", error))
+        await self._stream.bury(letter_for(delivery, "max_retries", error, part=cases[0].transaction.transaction_id))
         crash.here("given_up")
         verdict = self._judge.no_opinion(Fallback.DEAD_LETTER)
         other = touched.others.get(0)

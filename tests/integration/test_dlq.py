@@ -220,6 +220,18 @@ async def test_what_would_not_get_far_is_not_replayed(
     assert redis.xlen("transactions:raw") == 0
 
 
+async def test_what_was_given_up_leaves_another_letter_when_its_replay_fails_again(
+    redis: "Redis[bytes]", valkey: LocalValkey, database: str
+) -> None:
+    letter = bury(redis, body(transaction_id="again"), reason="max_retries")
+    redis.set("dead:transactions:raw:again", b"fraud-check", ex=3600)
+
+    done = await answer(servers_of(valkey.url, database), "dlq", "replay", "--id", letter, "--execute", "--yes")
+
+    assert done["replayed"] == 1
+    assert not redis.exists("dead:transactions:raw:again"), "no letter of this transaction stands any more"
+
+
 async def test_some_replayed_and_some_not_is_partly_done(redis: "Redis[bytes]", valkey: LocalValkey) -> None:
     good = bury(redis, body(transaction_id="fine"), reason="decode_error")
     bury(redis, b"{", reason="decode_error")

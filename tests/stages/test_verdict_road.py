@@ -11,6 +11,7 @@ import pytest
 from fraudstream.domain.decision import Outcome
 from fraudstream.domain.evidence import Action, Fallback, ModelVerdict, RuleHit, RulesVerdict
 from fraudstream.features.load import load_features
+from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Delivery
 from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Answer, Completed, Completion, Place
@@ -320,6 +321,30 @@ async def test_giving_up_twice_leaves_one_letter(world: World) -> None:
     assert len(world.letters()) == 1
     (decision,) = world.decisions()
     assert decision.degraded == (Fallback.DEAD_LETTER, Fallback.DEAD_LETTER)
+
+
+async def test_a_poison_that_was_sent_twice_leaves_one_letter_though_its_first_end_was_cut_short(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.add([a_payment(), a_payment()])
+    rules, model = both(world)
+    first, second = await rules.read()
+
+    def dies(point: str) -> None:
+        if point == "given_up":
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(crash, "_act", dies)
+    with pytest.raises(KeyboardInterrupt):
+        await rules.road.give_up(first, "x")
+    monkeypatch.undo()
+    await rules.road.give_up(second, "x")
+    await rules.road.give_up(first, "x")
+    await model.work()
+
+    assert len(world.letters()) == 1
+    assert len(world.decisions()) == 1
+    assert nothing_is_pending(world)
 
 
 async def test_giving_up_what_is_decided_leaves_no_letter(world: World) -> None:
