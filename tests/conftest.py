@@ -23,6 +23,7 @@ __all__ = ["database", "empty_database", "own_postgres", "own_valkey", "postgres
 
 #: What takes longest, the longest first: a file that is started last is waited for by every other process.
 _FIRST = (
+    "integration/test_chaos_commit.py",
     "integration/test_drills.py",
     "integration/test_chaos.py",
     "integration/test_survival.py",

@@ -2,6 +2,8 @@
 What Redis holds during and after a proof: everything that was ever emitted, dead letters, entity states, leftovers.
 """
 
+import asyncio
+import time
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
@@ -11,7 +13,8 @@ from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import RedisAddress, translated
 from fraudstream.adapters.redis_intake import fields
-from fraudstream.adapters.redis_keys import DECISIONS, DLQ, FRAUD, GROUPS, RAW
+from fraudstream.adapters.redis_janitor import RedisJanitor
+from fraudstream.adapters.redis_keys import DECISIONS, DLQ, FRAUD, GROUPS, RAW, Keys
 from fraudstream.adapters.redis_scripts import TRIM, Argument, Call, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.codec import decode_decision
@@ -213,6 +216,23 @@ async def consumers(client: Redis) -> list[str]:
                 names = [fields(flat)["name"].decode() for flat in await ask(client, "XINFO", "CONSUMERS", stream, group)]
                 found += [f"{group}: {name}" for name in names if name != "__retry__"]
     return found
+
+
+async def forget_the_dead(client: Redis, *, within_s: float) -> None:
+    """
+    Have the janitor forget consumers until none is left: one sweep takes some of them, and a full run leaves hundreds.
+
+    Args:
+        client: Where they are.
+        within_s: How long one that was killed a moment ago may still count as alive; who is left then holds something.
+    """
+    janitor = RedisJanitor(client, Keys(), silence_ms=0)
+    until = time.monotonic() + within_s
+    while await janitor.forget():
+        continue
+    while await consumers(client) and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+        await janitor.forget()
 
 
 async def keys_of(client: Redis, pattern: str) -> list[bytes]:

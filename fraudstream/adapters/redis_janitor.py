@@ -43,3 +43,14 @@ class RedisJanitor:
         with translated("trim"):
             replies = await run(self._client, [*self._trims, *self._forgets])
         return sum(max(0, int(trimmed)) for trimmed in replies[: len(self._trims)])
+
+    async def forget(self) -> int:
+        """
+        Forget silent consumers alone, as many as one sweep does; return how many went.
+
+        Raises:
+            StreamUnavailable: Redis is away; who was forgotten stays so.
+        """
+        with translated("forget"):
+            replies = await run(self._client, self._forgets)
+        return sum(max(0, int(forgotten)) for forgotten in replies)

@@ -10,7 +10,8 @@ import numpy as np
 
 from fraudstream.adapters.postgres_books import Recorded, Row
 from fraudstream.adapters.redis_books import Emitted, Letter
-from fraudstream.chaos.stage import DEADLINE_MS, key_of
+from fraudstream.chaos.absence import Absence
+from fraudstream.chaos.stage import key_of
 from fraudstream.chaos.traffic import Item
 from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.transaction import Transaction
@@ -23,9 +24,6 @@ from fraudstream.features.states import Standing, States
 
 #: Recomputed at once.
 _BATCH = 512
-#: A decision without the model must be there this long after its transaction, in seconds: a second for the first verdict on a
-#: busy machine, the deadline, and a second for stepping in.
-_LATE_S = 1.0 + DEADLINE_MS / 1000 + 1.0
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +31,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     Everything that was gathered at the end of a run.
 
     ``sent`` is what the producer sent by key, ``attempts`` how often, ``history`` the keys sent since everything was last lost.
-    ``rewritten`` are keys whose first history was lost, ``judged_late`` those that came while nobody scored.
+    ``rewritten`` are keys whose first history was lost, ``without_model`` those that came while nobody scored.
     """
 
     features: FeatureSet
@@ -41,7 +39,7 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     attempts: Mapping[str, int]
     history: set[str]
     rewritten: set[str]
-    judged_late: set[str]
+    without_model: Mapping[str, Absence]
     books: Recorded
     emitted: Emitted
     letters: Sequence[Letter]
@@ -127,9 +125,17 @@ def _rows(evidence: Evidence, found: Findings) -> None:
         (
             f"{row.transaction_id} after {(row.decided_at - row.received_at).total_seconds():.1f} s"
             for row in evidence.books.rows
-            if row.transaction_id in evidence.judged_late and (row.decided_at - row.received_at).total_seconds() > _LATE_S
+            if (absence := evidence.without_model.get(row.transaction_id)) is not None and _is_late(row, absence)
         ),
     )
+
+
+def _is_late(row: Row, absence: Absence) -> bool:
+    """
+    Say whether a decision took too long, or was not there before the model was again.
+    """
+    took_s = (row.decided_at - row.received_at).total_seconds()
+    return took_s > absence.allowed_s or row.decided_at.timestamp() > absence.back_at_s
 
 
 def _letters(evidence: Evidence, found: Findings) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -212,6 +212,17 @@ class Herd:
             for one in self.animals
             if one.ready.is_set() and not one.ended.is_set() and not one.stopped and (not groups or one.group in groups)
         ]
+
+    def turns(self) -> list[list[Animal]]:
+        """
+        Return all places in turns that hold no group twice.
+        """
+        numbers: Counter[str] = Counter()
+        turns: dict[int, list[Animal]] = defaultdict(list)
+        for animal in self.animals:
+            turns[numbers[animal.group]].append(animal)
+            numbers[animal.group] += 1
+        return list(turns.values())
 
     def trap(self, animal: Animal, *, die: Iterable[str] = (), stop: Iterable[str] = ()) -> bool:
         """

@@ -5,18 +5,17 @@ One run from the first server to the report.
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from fraudstream.adapters.postgres_books import recorded
-from fraudstream.adapters.redis_books import consumers, letters, ownerless, values
-from fraudstream.adapters.redis_janitor import RedisJanitor
-from fraudstream.adapters.redis_keys import Keys
+from fraudstream.adapters.redis_books import consumers, forget_the_dead, letters, ownerless, values
 from fraudstream.app.demo import Progress
 from fraudstream.chaos.books import Evidence, Findings, audit
-from fraudstream.chaos.plan import HEAVY, Fault, Profile, beats
+from fraudstream.chaos.plan import AGAIN, HEAVY, Fault, Profile, beats
 from fraudstream.chaos.stage import DEADLINE_MS, Stage
 from fraudstream.chaos.traffic import Item, Poison, raising, traffic
 from fraudstream.features.load import load_features
@@ -27,10 +26,14 @@ from fraudstream.settings import Settings, locate
 _TELLING_S = 45.0
 #: Most beats that are added to either half of a run because a labelled place was not passed often enough.
 _ENCORES = 40
+#: Most faults of a kind that are repeated in one of these.
+_AT_ONCE = 3
 #: How many times the end of all work is waited for before the second half, on a machine that is busy with other things.
 _PATIENCE = 3
 #: Share of payments that are kept for those.
 _SPARE = 0.2
+#: How long one that was killed a moment ago may still count as alive, in seconds: longer than the life of a heartbeat.
+_LAST_BEAT_S = 3.0
 #: Labelled places that only few groups pass; the others are passed by both deciding groups.
 _GROUPS_OF = {
     **dict.fromkeys(("recording", "inserted", "recorded"), ("recorder",)),
@@ -216,17 +219,28 @@ class _Run:
 
     async def _encore(self, stage: Stage, *, without: frozenset[str]) -> None:
         """
-        Go on for a little until every labelled place was passed.
+        Go on for a little until every labelled place was passed; at the very end also until each fault has met somebody often
+        enough: a busy machine has fewer workers up to be met.
         """
         for number in range(_ENCORES if self._profile.encores else 0):
             missing = self._missing(stage, without)
-            if not missing:
+            more = self._again(stage) if without is _ONLY_WITHOUT else []
+            if not missing and not more:
                 return
-            self._progress.count(f"encore for {', '.join(missing)}", len(stage.producer.sent), None)
+            wanted = ", ".join([*missing, *sorted({fault.name for fault in more})])
+            self._progress.count(f"encore for {wanted}", len(stage.producer.sent), None)
             items = self._take_spare(max(20, len(self._spare) // 40))
             if _ONLY_WITHOUT.intersection(missing) and items[0].kind == "payment":
                 items.append(raising(f"encore-{number}", items[0].body, number))
-            await self._beat(stage, [], items)
+            await self._beat(stage, more, items)
+
+    def _again(self, stage: Stage) -> list[Fault]:
+        """
+        Return some of the faults that happened too seldom.
+        """
+        counted = stage.faults | Counter(fenced=stage.herd.fenced)
+        short = {name: least - counted[name] for name, least in self._profile.least.items() if name in AGAIN}
+        return [AGAIN[name] for name, count in short.items() for _ in range(min(count, _AT_ONCE))]
 
     async def _account(self, stage: Stage, started: float) -> ChaosReport:
         """
@@ -236,8 +250,7 @@ class _Run:
         still_open = await stage.open_entries()
         await stage.all_told(_TELLING_S)
         await stage.herd.dismiss()
-        await RedisJanitor(stage.admin, Keys(), silence_ms=0).sweep()
-        await asyncio.sleep(0.3)
+        await forget_the_dead(stage.admin, within_s=_LAST_BEAT_S)
         evidence = await self._evidence(stage)
         found = await asyncio.to_thread(audit, evidence)
         left, keys = await consumers(stage.admin), _unexplained(await ownerless(stage.admin), evidence)
@@ -263,7 +276,7 @@ class _Run:
             attempts=stage.producer.attempts,
             history=stage.producer.history,
             rewritten=stage.rewritten,
-            judged_late=stage.overdue_watch,
+            without_model=stage.without_model,
             books=await recorded(stage.postgres.url),
             emitted=stage.tap.emitted(),
             letters=[*stage.archive, *await letters(stage.admin)],

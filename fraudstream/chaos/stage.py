@@ -23,6 +23,7 @@ from fraudstream.adapters.redis_intake import fields, info
 from fraudstream.adapters.redis_keys import RAW
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.app.demo import Progress
+from fraudstream.chaos.absence import Absence, Crowd
 from fraudstream.chaos.controls import CONTROLS
 from fraudstream.chaos.herd import Animal, Herd, sleep_until
 from fraudstream.chaos.plan import Fault, Profile
@@ -62,6 +63,8 @@ _FLUSH_WINDOW_S = 10.0
 _LOST_SUFFIX_S = 0.7
 #: How long the model is away, and which part of that is judged, in seconds.
 _MODEL_AWAY_S, _SETTLING_S = 5.0, 1.0
+#: How long those who step in are waited for after that, in seconds.
+_STEPPED_IN_S = 20.0
 _OOM_S = 3.0
 #: How long what is there may take to be finished without memory, deaths among the workers included.
 _DRAINED_S = 20.0
@@ -107,7 +110,7 @@ class Stage:
         self.tap = Tap()
         self.archive: list[Letter] = []
         self.rewritten: set[str] = set()
-        self.overdue_watch: set[str] = set()
+        self.without_model: dict[str, Absence] = {}
         self.promoted_entries_lost = 0
         self.drained_under_oom = True
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -336,13 +339,16 @@ class Stage:
         for animal in animals:
             animal.wanted = False
             self.faults["sigkill"] += animal.kill(signal.SIGKILL)
-        portions = 10
+        portions, crowd = 10, Crowd()
         for n in range(portions):
-            part = items[n::portions]
-            self.producer.offer(part)
+            self.producer.offer(items[n::portions])
             await asyncio.sleep((_MODEL_AWAY_S - _SETTLING_S) / portions)
-            self.overdue_watch |= {item.key for item in part if item.kind == "payment"}
+            crowd.look()
         await asyncio.sleep(_SETTLING_S)
+        # All of them are decided by now; where the machine is too busy for that, the model stays away until they are.
+        await self.calm(_STEPPED_IN_S)
+        absence = Absence(time.time(), crowd.allowed_s(self.deadline_ms / 1000))
+        self.without_model |= {item.key: absence for item in items if item.kind == "payment"}
         for animal in animals:
             self.herd.revive(animal)
         self.kinds["model_stop"] += 1
@@ -378,11 +384,11 @@ class Stage:
 
     async def roll(self) -> None:
         """
-        Replace every worker, one after the other, each allowed to drain.
+        Replace every worker, one of each group at a time, each allowed to drain.
         """
-        for animal in self.herd.animals:
+        for turn in self.herd.turns():
             await self.herd.all_ready()
-            self.faults["sigterm"] += await self.herd.stop(animal)
+            self.faults["sigterm"] += sum(await asyncio.gather(*map(self.herd.stop, turn)))
         await self.herd.all_ready()
 
     async def open_entries(self) -> dict[str, int]:

@@ -197,14 +197,10 @@ class _Noted:
 
 def _leave_trimming_to_the_tap(orders: Orders) -> None:
     """
-    Have the janitor of this process do nothing: the tap trims when it has read, or entries would go unseen.
+    Have the janitor of this process forget the dead and no more: the tap trims when it has read, or entries would go unseen.
     """
-
-    async def sweep(_: RedisJanitor) -> int:
-        return 0
-
     if not (orders.control and CONTROLS[orders.control].trims):
-        RedisJanitor.sweep = sweep  # type: ignore[assignment, method-assign]
+        RedisJanitor.sweep = RedisJanitor.forget  # type: ignore[method-assign]
 
 
 def _note_alerts(orders: Orders) -> None:

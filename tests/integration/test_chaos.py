@@ -1,18 +1,18 @@
 """
-The proof by breaking, on a small scale: the slice runs here, ``--profile commit`` and every negative control in ``.ci/run``.
+The proof by breaking, on a small scale, and what it rests on; ``--profile commit`` runs in ``test_chaos_commit.py``.
 """
 
-import json
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from redis import Redis
 
+from fraudstream.adapters.redis_books import consumers, direct, forget_the_dead
+from fraudstream.adapters.redis_keys import RAW
 from fraudstream.chaos.controls import CONTROLS
-
-ROOT = Path(__file__).parents[2]
+from fraudstream.local import LocalValkey
+from tests.support.chaos import ROOT, assert_balanced, chaos
 
 _FORKS = """
 import os, sys
@@ -34,26 +34,12 @@ sys.exit(", ".join(failed) or 0)
 """
 
 
-def _chaos(*options: str) -> tuple[int, dict]:
-    ours = ("FRAUDSTREAM_", "REDIS_URL", "POSTGRES_URL", "CONSUMER_")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    command = [sys.executable, "-m", "fraudstream", "chaos", "--json", *options]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=500)
-    assert done.stdout, done.stderr
-    answer = json.loads(done.stdout)
-    assert answer["schema"] == "fraudstream.chaos/1"
-    return done.returncode, answer["data"]
-
-
 @pytest.mark.timeout(600)
 def test_nothing_is_lost_doubled_or_miscounted_under_a_slice_of_the_chaos() -> None:
-    code, report = _chaos("--profile", "slice", "--seed", "5")
+    code, report = chaos("--profile", "slice", "--seed", "5")
 
-    wrong = {name: report[name] for name in ("lost", "doubled", "counter_errors", "vector_errors", "pending", "alerts_missing")}
-    wrong |= {name: report[name] for name in ("dead_letter_innocents", "dead_letter_missing", "dead_letter_doubled")}
-    wrong |= {name: report[name] for name in ("consumers_left", "keys_left", "labels_lost")}
-    assert (wrong, report["problems"]) == (dict.fromkeys(wrong, 0), [])
-    assert (code, report["passed"]) == (0, True)
+    assert_balanced(report)
+    assert code == 0
     assert report["transactions"] >= 2_000
     assert report["vectors_checked"] >= 2_000
     assert report["faults"]["sigkill"] >= 8
@@ -62,7 +48,7 @@ def test_nothing_is_lost_doubled_or_miscounted_under_a_slice_of_the_chaos() -> N
 
 @pytest.mark.timeout(600)
 def test_a_broken_protocol_fails_the_same_books() -> None:
-    code, report = _chaos("--profile", "slice", "--control", "touch-without-record", "--seed", "5")
+    code, report = chaos("--profile", "slice", "--control", "touch-without-record", "--seed", "5")
 
     assert (code, report["passed"]) == (1, False)
     assert report["counter_errors"] > 0
@@ -74,3 +60,23 @@ def test_every_negative_control_still_fits_the_scripts_and_methods_that_it_break
 
     assert done.returncode == 0, done.stderr
     assert len(CONTROLS) >= 9
+
+
+async def test_a_run_that_killed_hundreds_leaves_no_name_of_them(valkey: LocalValkey) -> None:
+    with Redis.from_url(valkey.url) as client:
+        client.xgroup_create(RAW, "fraud-check", "0", mkstream=True)
+        client.xgroup_create(RAW, "ml-scoring", "0")
+        pipeline = client.pipeline(transaction=False)
+        for number in range(320):
+            pipeline.xgroup_createconsumer(RAW, "fraud-check", f"vm:{number}")
+        pipeline.zadd("heartbeat:fraud-check", {"vm:1": client.time()[0] * 1000 + 1_500})
+        pipeline.execute()
+    admin = direct(valkey.url)
+
+    try:
+        await forget_the_dead(admin, within_s=30.0)
+        left = await consumers(admin)
+    finally:
+        await admin.aclose()
+
+    assert left == []

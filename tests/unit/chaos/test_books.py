@@ -3,15 +3,17 @@ The books must see every fault: an audit that is blind to one proves nothing.
 """
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from fraudstream.adapters.postgres_books import Recorded, Row
 from fraudstream.adapters.redis_books import Emitted, Letter
+from fraudstream.chaos.absence import Absence
 from fraudstream.chaos.books import Evidence, Findings, audit
 from fraudstream.chaos.traffic import Item, Poison, traffic
 from fraudstream.domain.codec import parse_transaction
@@ -52,7 +54,7 @@ def an_honest_run(**changes: Any) -> Evidence:
         attempts=Counter(sent.keys()),
         history=set(sent),
         rewritten=set(),
-        judged_late=set(),
+        without_model={},
         books=Recorded(
             {row.transaction_id: row.outcome for row in rows}, rows, {key for key, item in sent.items() if item.kind == "label"}
         ),
@@ -108,6 +110,20 @@ def test_a_decision_that_was_emitted_twice_is_doubled_though_the_ledger_hid_it()
     run.emitted.decisions[run.books.rows[-1].transaction_id] += 1
 
     assert wrong(audit(run)) == {"doubled": 1}
+
+
+@pytest.mark.parametrize(("took_s", "back_s", "late"), [(2.0, 5.0, 0), (2.5, 5.0, 1), (2.0, 1.9, 1)])
+def test_without_the_model_a_decision_is_late_after_its_time_or_after_the_models_return(
+    took_s: float, back_s: float, late: int
+) -> None:
+    run = an_honest_run()
+    last = msgspec.structs.replace(run.books.rows[-1], decided_at=NOW + timedelta(seconds=took_s))
+    books = Recorded(run.books.ledger, [*run.books.rows[:-1], last], run.books.labels)
+    absence = {last.transaction_id: Absence(back_at_s=NOW.timestamp() + back_s, allowed_s=2.25)}
+
+    found = audit(msgspec.structs.replace(run, books=books, without_model=absence))
+
+    assert wrong(found) == ({"late": late} if late else {})
 
 
 def test_a_flagged_decision_without_a_fraud_entry_is_lost() -> None:
