@@ -3,6 +3,7 @@ Alerts to a stream of text: the channel that needs no account.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import TextIO
 
 from rich.console import Console, Group
@@ -29,7 +30,8 @@ class ConsoleAlertChannel:
     def __init__(self, stream: TextIO, *, width: int | None = None) -> None:
         self._stream = stream
         self._width = width
-        self._turn = asyncio.Lock()
+        self._waiting: list[tuple[Message, asyncio.Future[None]]] = []
+        self._writing: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -66,12 +68,47 @@ class ConsoleAlertChannel:
         return place
 
     async def _send(self, message: Message) -> None:
-        async with self._turn:
-            try:
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((message, written))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_all())
+        await written
+
+    async def _write_all(self) -> None:
+        """
+        Write what waits, and what comes meanwhile, each with an end of its own.
+        """
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, []
                 # In a thread: a full pipe blocks the writer, and must not block the loop.
-                await asyncio.to_thread(self._write, message)
+                ends = await asyncio.to_thread(self._tried, [message for message, _ in waiting])
+                for (_, written), end in zip(waiting, ends, strict=True):
+                    if written.done():
+                        continue  # who sent it has been cancelled
+                    if end is None:
+                        written.set_result(None)
+                    else:
+                        written.set_exception(end)
+        finally:
+            self._writing = None
+
+    def _tried(self, messages: Sequence[Message]) -> list[Exception | None]:
+        """
+        Write each message, and return what became of it: None, or why it was not written.
+        """
+        ends: list[Exception | None] = []
+        for message in messages:
+            try:
+                self._write(message)
             except (OSError, ValueError) as exc:
-                raise AlertFailed(_NAME, f"the stream cannot be written: {type(exc).__name__}", permanent=True) from exc
+                detail = f"the stream cannot be written: {type(exc).__name__}"
+                ends.append(AlertFailed(_NAME, detail, permanent=True))
+            except Exception as exc:  # noqa: BLE001 it is the message's own end, and not that of those behind it
+                ends.append(exc)
+            else:
+                ends.append(None)
+        return ends
 
     async def close(self) -> None:
         """

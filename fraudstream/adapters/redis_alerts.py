@@ -25,6 +25,7 @@ from fraudstream.adapters.redis_scripts import (
     run,
 )
 from fraudstream.adapters.redis_stream import plain
+from fraudstream.adapters.redis_together import Together
 from fraudstream.stages.alert_notice import SEVERITIES
 from fraudstream.stages.alert_policy import ChannelPolicy, Fold, Storm
 from fraudstream.stages.alert_ports import DigestFacts, Errand, Folded, Raised, Settled, View
@@ -140,6 +141,8 @@ class RedisAlertBook:
 
     def __init__(self, client: Redis, keys: Keys, clock: RedisClock, *, me: str = "") -> None:
         self._client = plain(client)
+        # Messages are told side by side: what they look up and note is asked together.
+        self._together = Together(self._client)
         self._keys = keys
         self._clock = clock
         self._me = me or uuid.uuid4().hex
@@ -233,7 +236,7 @@ class RedisAlertBook:
         """
         last = min(end, first + _NAMED) - 1
         with translated("alert members"):
-            members = await self._client.execute_command("LRANGE", self._keys.alert_members(alert_id), first, last)
+            members = await self._together.ask(("LRANGE", self._keys.alert_members(alert_id), first, last))
         return [member.decode().split(" ", 3)[3] for member in members] if last >= first else []
 
     async def settle(self, channel: str, settled: Settled) -> list[int] | None:
@@ -260,7 +263,7 @@ class RedisAlertBook:
         for name, value in settled.letter.items():
             words += [name, value]
         with translated("alert_settle"):
-            (reply,) = await run(self._client, [Call(ALERT_SETTLE, names, words)])
+            reply = await self._together.ask(Call(ALERT_SETTLE, names, words))
         return None if reply == b"G" else [int(one) for one in reply]
 
     async def defer(self, channel: str, errand: Errand, delay_s: float, *, counted: bool, fallback: str = "") -> None:
@@ -276,7 +279,7 @@ class RedisAlertBook:
         )
         words = (self._me, channel, alert_id, int(delay_s * 1000), int(counted), fallback)
         with translated("alert_defer"):
-            await run(self._client, [Call(ALERT_DEFER, keys, words)])
+            await self._together.ask(Call(ALERT_DEFER, keys, words))
 
     async def resign(self, channel: str) -> None:
         """

@@ -77,13 +77,35 @@ async def run(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> l
     if not any(isinstance(reply, Exception) for reply in replies):
         return replies
     if any(is_no_script(reply) for reply in replies):
-        for text in {command.script.text for command in commands if isinstance(command, Call)}:
-            await client.execute_command("SCRIPT", "LOAD", text)
+        await _load_into(client, commands)
         replies = await _send(client, commands)
     for reply in replies:
         if isinstance(reply, Exception):
             raise reply
     return replies
+
+
+async def run_each(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> list[Any]:
+    """
+    Send scripts and plain commands that have nothing to do with each other in one round trip; where one was refused, the error
+    stands among the replies.
+
+    Raises:
+        redis.RedisError: The server did not answer.
+    """
+    replies = await _send(client, commands)
+    unknown = [at for at, reply in enumerate(replies) if isinstance(reply, Exception) and is_no_script(reply)]
+    if unknown:
+        again = [commands[at] for at in unknown]
+        await _load_into(client, again)
+        for at, reply in zip(unknown, await _send(client, again), strict=True):
+            replies[at] = reply
+    return replies
+
+
+async def _load_into(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> None:
+    for text in {command.script.text for command in commands if isinstance(command, Call)}:
+        await client.execute_command("SCRIPT", "LOAD", text)
 
 
 async def _send(client: Redis, commands: Sequence[Call | Sequence[Argument]]) -> list[Any]:

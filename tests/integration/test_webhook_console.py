@@ -170,6 +170,24 @@ async def test_a_pipe_gets_one_readable_line_per_alert() -> None:
     assert "why: 23 cards on this device in 5 minutes (limit 5); " in lines[0]
 
 
+async def test_a_line_that_cannot_be_written_takes_none_of_its_neighbours_along() -> None:
+    class Picky(io.StringIO):
+        def write(self, text: str) -> int:
+            if "txn_1" in text:
+                raise OSError("no")
+            return super().write(text)
+
+    stream = Picky()
+    channel = ConsoleAlertChannel(stream)
+
+    posts = (channel.post(a_notice(transaction_id=f"txn_{n}")) for n in range(3))
+    ends = await asyncio.gather(*posts, return_exceptions=True)
+
+    assert isinstance(ends[1], AlertFailed)
+    assert [isinstance(end, str) for end in ends] == [True, False, True]
+    assert len(stream.getvalue().splitlines()) == 2
+
+
 async def test_a_terminal_gets_a_panel_with_the_same_facts() -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
