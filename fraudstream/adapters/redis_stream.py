@@ -274,4 +274,4 @@ def _delivery(entry_id: bytes, fields: Sequence[bytes] | None, deliveries: int) 
 
 
 def _mapping(flat: Sequence[bytes]) -> Mapping[bytes, bytes]:
-    return dict(zip(flat[::2], flat[1::2], strict=True))
+    return {flat[0]: flat[1]} if len(flat) == 2 else dict(zip(flat[::2], flat[1::2], strict=True))

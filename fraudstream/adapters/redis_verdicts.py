@@ -107,7 +107,11 @@ class RedisVerdictLedger:
         """
         Note or join; see the port.
         """
-        calls = [self._call([completions[i] for i in chunk]) for chunk in chunks(len(completions))]
+        noted = [None if one.decision is not None else self._record(one) for one in completions]
+        calls = [
+            self._call(completions[chunk.start : chunk.stop], noted[chunk.start : chunk.stop])
+            for chunk in chunks(len(completions))
+        ]
         with translated("complete"):
             replies = await run(self._client, calls)
         now_ms = int(replies[-1][0])
@@ -117,9 +121,10 @@ class RedisVerdictLedger:
             now_ms=now_ms,
             answers=[_ANSWERS.get(answer, Answer.OTHER) for answer in answers],
             others={i: decode_verdict(answer) for i, answer in enumerate(answers) if answer not in _ANSWERS},
+            noted={i: record for i, record in enumerate(noted) if record is not None and answers[i] == b"O"},
         )
 
-    def _call(self, completions: Sequence[Completion]) -> Call:
+    def _call(self, completions: Sequence[Completion], noted: Sequence[VerdictRecord | None]) -> Call:
         keys = list(self._streams)
         flags = self._flags(completions)
         marked: list[Argument] = []
@@ -128,15 +133,15 @@ class RedisVerdictLedger:
             len(completions), len(self._features.logs), *(layout.size for layout in self._features.layouts.values()),
             len(self._txn.encode()),
         ]  # fmt: skip
-        for i, completion in enumerate(completions):
+        for i, (completion, record) in enumerate(zip(completions, noted, strict=True)):
             txn = self._txn + completion.transaction_id
             logs, marks = flags.get(i, _NO_FLAG)
             keys.append(txn)
             marked += [txn if key is None else key for key in logs]
-            if completion.decision is None:
-                args += (completion.entry_id, encode_verdict(self._record(completion)), b"")
-            else:
+            if completion.decision is not None:
                 args += (completion.entry_id, b"", _emission(completion.basis, completion.decision, marks))
+            elif record is not None:
+                args += (completion.entry_id, encode_verdict(record), b"")
         return Call(COMPLETE, [*keys, *marked], args)
 
     def _record(self, completion: Completion) -> VerdictRecord:

@@ -54,6 +54,7 @@ from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
+from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.ports import EntityStore
 from fraudstream.stages.recorder import Recorder
 from fraudstream.stages.shadow_scoring import Shadows
@@ -110,6 +111,7 @@ class Crew:
         )
         self.changes = Changes()
         self._judges: dict[str, Judge] = {}
+        self._neighbours: dict[int, Neighbours] = {}
         self._kept_store: PostgresDecisionStore | None = None
         self.sharings: list[Sharing] = []
         self.reports: list[GroupReport] = []
@@ -201,7 +203,9 @@ class Crew:
 
         async def stage(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
             judge = self._judges.get(group) or await self._judge(group, rulebook, report, stream.consumer)
-            return self._road(judge, rulebook, seat, stream, report, following=self._following(group))
+            return self._road(
+                judge, rulebook, seat, stream, report, following=self._following(group), neighbours=self._beside(group, seat)
+            )
 
         async def absent(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
             return StepIn(self._road(ABSENT[stream.group], rulebook, seat, stream, report))
@@ -309,6 +313,14 @@ class Crew:
             return None
         return Following(Patience(longest_s=self._settings.follow_ms / 1000))
 
+    def _beside(self, group: str, seat: Seat) -> Neighbours | None:
+        """
+        Return what the groups of a partition pass on to each other in this process, if it serves both.
+        """
+        if OTHER_GROUP[group] not in self._settings.groups or not self._settings.follow_ms:
+            return None
+        return self._neighbours.setdefault(seat.number, Neighbours())
+
     def _road(
         self,
         judge: Judge,
@@ -318,6 +330,7 @@ class Crew:
         report: GroupReport,
         *,
         following: Following | None = None,
+        neighbours: Neighbours | None = None,
     ) -> VerdictRoad:
         return VerdictRoad(
             judge,
@@ -340,6 +353,7 @@ class Crew:
             report=report,
             following=following,
             tokens=self._tokens,
+            neighbours=neighbours,
         )
 
     def _entities(self, features: FeatureSet, seat: Seat, stream: RedisTransactionStream) -> EntityStore:

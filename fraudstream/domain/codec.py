@@ -468,7 +468,7 @@ def decode_label(fields: Mapping[bytes, bytes]) -> Label:
     return label
 
 
-class VerdictRecord(msgspec.Struct, frozen=True):
+class VerdictRecord(msgspec.Struct, frozen=True, gc=False):
     """
     The first verdict as it stands in the transaction's record.
 

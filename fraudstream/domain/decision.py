@@ -19,6 +19,8 @@ class Outcome(StrEnum):
     The answer. Every outcome but ``approve`` is *flagged*.
     """
 
+    __hash__ = str.__hash__  # that of an enumeration is written in Python, and every decision is counted by its outcome
+
     APPROVE = "approve"
     CHALLENGE = "challenge"
     REVIEW = "review"

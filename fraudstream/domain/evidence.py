@@ -64,7 +64,7 @@ class Reason(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=F
     contribution: float | None = None
 
 
-class RulesVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="rules"):
+class RulesVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="rules", gc=False):
     """
     What group ``fraud-check`` found. With ``fallback`` set it found nothing because it could not look.
     """
@@ -76,7 +76,7 @@ class RulesVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     fallback: Fallback | None = None
 
 
-class ModelVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="model"):
+class ModelVerdict(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="model", gc=False):
     """
     What group ``ml-scoring`` found: ``score`` is the fraud probability in [0, 1], None when there is no opinion.
     """

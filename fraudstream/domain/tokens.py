@@ -4,6 +4,7 @@ Keyed tokens that stand for a card number, an e-mail address or a phone number: 
 
 import hmac
 import re
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -29,6 +30,8 @@ _TEXTS = tuple(
     for name in Transaction.__struct_fields__
     if name not in ("currency", "latitude", "longitude", "metadata") and not name.endswith(("_minor", "_ms"))
 )
+
+_texts_of = attrgetter(*_TEXTS)
 
 
 def keyed(kind: str, key: bytes, value: str) -> str:
@@ -127,8 +130,7 @@ class Tokens:
         Return a transaction that says of nobody who it was, and of everybody whether it was the same.
         """
         changes: dict[str, Any] = {}
-        for name in _TEXTS:
-            text = getattr(transaction, name)
+        for name, text in zip(_TEXTS, _texts_of(transaction), strict=True):
             if text and ("@" in text or "+" in text):
                 changes[name] = self.text(text)
         if transaction.metadata:

@@ -12,7 +12,7 @@ import msgspec
 from fraudstream.domain.decision import Decision, Label
 
 
-class Delivery(msgspec.Struct, frozen=True, kw_only=True):
+class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     One stream entry in our hands.
 

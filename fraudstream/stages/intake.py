@@ -4,6 +4,7 @@ Deliveries become transactions, or dead letters that say why not.
 
 import re
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 
 import msgspec
 
@@ -13,6 +14,7 @@ from fraudstream.domain.masking import HIDDEN, is_sensitive, mask_cards
 from fraudstream.domain.tokens import Tokens
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery, Letter
+from fraudstream.stages.neighbours import Neighbours
 
 #: Longest error text of a letter, in characters.
 _ERROR_CHARACTERS = 2000
@@ -30,26 +32,42 @@ _NAMED = re.compile(r"""(["']?([A-Za-z][A-Za-z0-9_ -]{1,40})["']?\s?[:=]\s?)("[^
 _WITHHELD = b"withheld: a card number stands in it in a form that cannot be masked"
 
 
-class Case(msgspec.Struct, frozen=True):
+class Case(msgspec.Struct, frozen=True, gc=False):
     """
-    A delivery and the transaction that it holds.
+    A delivery, the transaction that it holds, and the two numbers of its entry id, which are what cases are sorted by.
     """
 
     delivery: Delivery
     transaction: Transaction
+    order: tuple[int, int]
+
+    @property
+    def received_at_ms(self) -> int:
+        """
+        When the entry was added to its stream, in milliseconds by the clock of Redis.
+        """
+        return self.order[0]
 
 
 def decode_batch(
-    batch: Sequence[Delivery], *, now_ms: int, default_currency: str, tokens: Tokens | None = None
+    batch: Sequence[Delivery],
+    *,
+    now_ms: int,
+    default_currency: str,
+    tokens: Tokens | None = None,
+    neighbours: Neighbours | None = None,
 ) -> tuple[list[Case], list[Letter]]:
     """
     Return the transactions of a batch in the order of their entry ids, and a letter for each delivery that holds none.
 
-    With ``tokens`` no e-mail address and no phone number goes any further.
+    With ``tokens`` no e-mail address and no phone number goes any further. What ``neighbours`` have decoded is taken from them.
     """
     cases: list[Case] = []
     letters: list[Letter] = []
     for delivery in batch:
+        if neighbours is not None and (known := neighbours.transaction(delivery)) is not None:
+            cases.append(Case(delivery, known, entry_order(delivery.entry_id)))
+            continue
         try:
             transaction = decode_transaction(delivery.fields or {}, now_ms=now_ms, default_currency=default_currency)
         except InvalidTransaction as exc:
@@ -57,8 +75,10 @@ def decode_batch(
         else:
             if tokens is not None and _may_name_people(delivery):
                 transaction = tokens.transaction(transaction)
-            cases.append(Case(delivery, transaction))
-    cases.sort(key=lambda case: entry_order(case.delivery.entry_id))
+            if neighbours is not None:
+                neighbours.decoded(delivery, transaction)
+            cases.append(Case(delivery, transaction, entry_order(delivery.entry_id)))
+    cases.sort(key=attrgetter("order"))
     return cases, letters
 
 
@@ -66,7 +86,8 @@ def _may_name_people(delivery: Delivery) -> bool:
     """
     Say whether the bytes can hold an e-mail address or a phone number: they need one of two signs, or an escape of it.
     """
-    return any(b"@" in value or b"+" in value or b"\\u00" in value for value in (delivery.fields or {}).values())
+    written = b" ".join((delivery.fields or {}).values())
+    return b"@" in written or b"+" in written or b"\\u00" in written
 
 
 def entry_order(entry_id: bytes) -> tuple[int, int]:

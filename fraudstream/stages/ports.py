@@ -21,6 +21,8 @@ class Place(StrEnum):
     Where a transaction stands for a group when it is touched.
     """
 
+    __hash__ = str.__hash__  # that of an enumeration is written in Python, and every payment is counted by its place
+
     FIRST = "first"  #: its states were moved by this very call
     AGAIN = "again"  #: they had been moved before; there is no verdict yet
     LATE = "late"  #: it is older than the deduplication horizon: its states were left alone
@@ -88,7 +90,7 @@ class DecisionFinder(Protocol):
         ...
 
 
-class Completion(msgspec.Struct, frozen=True, kw_only=True):
+class Completion(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """
     The verdict of one group on one delivery, ready to be noted or to complete the join.
 
@@ -109,6 +111,8 @@ class Answer(StrEnum):
     What the ledger did with one completion.
     """
 
+    __hash__ = str.__hash__  # as above
+
     STORED = "stored"  #: first verdict noted, acknowledged
     EMITTED = "emitted"  #: decision emitted, acknowledged
     UNNEEDED = "unneeded"  #: a second entry of this id, or decided already; acknowledged
@@ -119,12 +123,14 @@ class Answer(StrEnum):
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The answers to a batch of completions, in order; ``others`` by position where the answer is OTHER.
+    The answers to a batch of completions, in order; by position ``others`` where the answer is OTHER, and the records that
+    were ``noted`` where it is STORED.
     """
 
     now_ms: int
     answers: Sequence[Answer]
     others: Mapping[int, VerdictRecord]
+    noted: Mapping[int, VerdictRecord]
 
 
 class FirstVerdicts(msgspec.Struct, frozen=True, kw_only=True):

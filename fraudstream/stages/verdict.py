@@ -5,6 +5,7 @@ The road that both verdict groups share: decode, touch, features, judge, complet
 import asyncio
 import time
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Protocol
 
 import msgspec
@@ -23,14 +24,16 @@ from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
-from fraudstream.stages.following import Begun, Following
-from fraudstream.stages.intake import Case, decode_batch, entry_order, letter_for
+from fraudstream.stages.following import Begun, Following, Look
+from fraudstream.stages.intake import Case, decode_batch, letter_for
 from fraudstream.stages.join import join
+from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.ports import (
     Answer,
     Completed,
     Completion,
     EntityStore,
+    FirstVerdicts,
     Place,
     Touched,
     VerdictLedger,
@@ -76,9 +79,11 @@ class Judge(Protocol):
         ...
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(msgspec.Struct, kw_only=True, gc=False):
     """
     One case on its way: its place in ``Records``, our verdict with the vector behind it, and the other group's, if known.
+
+    ``verdict`` is filled in where it stands, once; nothing else of a row changes.
     """
 
     case: Case
@@ -108,8 +113,10 @@ class VerdictRoad:
         report: VerdictReport,
         following: Following | None = None,
         tokens: Tokens | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self._judge = judge
+        self._neighbours = neighbours
         self._tokens = tokens
         self._entities = entities
         self._ledger = ledger
@@ -129,6 +136,8 @@ class VerdictRoad:
         open_cases = cases if self._following is None else await self._followed(cases, self._following)
         while open_cases:
             open_cases = await self._pass(open_cases)
+        if self._neighbours is not None and self._following is None:
+            self._neighbours.over(case.transaction.transaction_id for case in cases)
         return Handled(
             settled=[case.delivery.entry_id for case in cases],
             done=[letter.entry_id for letter in letters],
@@ -194,10 +203,9 @@ class VerdictRoad:
         """
         open_cases, left, followed, begun = list(cases), list[Case](), 0, Begun()
         for look in following.looks() if open_cases else ():
-            await asyncio.sleep(look.pause_s)
-            if not look.last and len(open_cases) > _FEW and not await self._worth_a_look(open_cases, begun):
+            found = await self._look(open_cases, look, begun)
+            if found is None:
                 continue
-            found = await self._ledger.verdicts([case.transaction.transaction_id for case in open_cases])
             rows = [self._from_other(open_cases[i], i, other) for i, other in found.others.items() if other.vector]
             followed += len(rows)
             if rows:
@@ -208,7 +216,21 @@ class VerdictRoad:
             if not open_cases:
                 break
         following.found(followed)
-        return sorted(left + open_cases, key=lambda case: entry_order(case.delivery.entry_id))
+        return sorted(left + open_cases, key=attrgetter("order"))
+
+    async def _look(self, cases: Sequence[Case], look: Look, begun: Begun) -> FirstVerdicts | None:
+        """
+        Wait for the other group's verdicts, here or in Redis; None where there is nothing to look for yet.
+        """
+        if self._neighbours is not None:
+            known = await self._neighbours.verdicts([case.transaction.transaction_id for case in cases], look.pause_s)
+            if known is not None:
+                return FirstVerdicts(others={i: one for i, one in enumerate(known) if one is not None}, coming=[])
+        else:
+            await asyncio.sleep(look.pause_s)
+        if not look.last and len(cases) > _FEW and not await self._worth_a_look(cases, begun):
+            return None
+        return await self._ledger.verdicts([case.transaction.transaction_id for case in cases])
 
     async def _worth_a_look(self, cases: Sequence[Case], begun: Begun) -> bool:
         """
@@ -219,7 +241,13 @@ class VerdictRoad:
 
     def _decode(self, batch: Sequence[Delivery]) -> tuple[list[Case], list[Letter]]:
         started = time.perf_counter()
-        cases, letters = decode_batch(batch, now_ms=self._clock.now_ms(), default_currency=self._currency, tokens=self._tokens)
+        cases, letters = decode_batch(
+            batch,
+            now_ms=self._clock.now_ms(),
+            default_currency=self._currency,
+            tokens=self._tokens,
+            neighbours=self._neighbours,
+        )
         for letter in letters:
             self._report.invalid(letter.reason)
         self._report.timed("decode", time.perf_counter() - started)
@@ -307,10 +335,9 @@ class VerdictRoad:
         started = time.perf_counter()
         verdicts = await self._judge.judge([row.case.transaction for row in open_rows], matrix)
         self._report.timed(self._judge.step, time.perf_counter() - started)
-        judged = {
-            row.index: msgspec.structs.replace(row, verdict=verdict) for row, verdict in zip(open_rows, verdicts, strict=True)
-        }
-        return [judged.get(row.index, row) for row in rows]
+        for row, verdict in zip(open_rows, verdicts, strict=True):
+            row.verdict = verdict
+        return list(rows)
 
     async def _complete(self, rows: Sequence[Row]) -> list[Case]:
         """
@@ -319,13 +346,16 @@ class VerdictRoad:
         lost: list[Row] = []
         while rows:
             await asyncio.sleep(0)
-            completions = [self._completion(row) for row in rows]
+            now_ms = self._clock.now_ms()
+            completions = [self._completion(row, now_ms) for row in rows]
             started = time.perf_counter()
             crash.here("judged")
             completed = await self._ledger.complete(completions)
             crash.here("completed")
             self._report.timed("complete", time.perf_counter() - started)
             self._tell(rows, completions, completed)
+            if self._neighbours is not None and self._following is None:
+                self._neighbours.noted({completions[i].transaction_id: record for i, record in completed.noted.items()})
             lost += [row for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]
             if completed.others:
                 crash.here("joining")
@@ -342,7 +372,7 @@ class VerdictRoad:
             return msgspec.structs.replace(row, other=other, vector=other.vector, feature_set=other.feature_set)
         return self._from_other(row.case, row.index, other)
 
-    def _completion(self, row: Row) -> Completion:
+    def _completion(self, row: Row, now_ms: int) -> Completion:
         assert row.verdict is not None, "a row is judged before it is completed"
         return Completion(
             entry_id=row.case.delivery.entry_id,
@@ -351,10 +381,10 @@ class VerdictRoad:
             feature_set=row.feature_set,
             vector=row.vector,
             basis=row.other.write_id if row.other is not None else b"",
-            decision=self._decision(row, row.verdict, row.other) if row.other is not None else None,
+            decision=self._decision(row, row.verdict, row.other, now_ms) if row.other is not None else None,
         )
 
-    def _decision(self, row: Row, verdict: Verdict, other: VerdictRecord) -> Decision:
+    def _decision(self, row: Row, verdict: Verdict, other: VerdictRecord, now_ms: int) -> Decision:
         return join(
             self._policy,
             row.case.transaction,
@@ -362,8 +392,8 @@ class VerdictRoad:
             other.verdict,
             feature_set=row.feature_set,
             vector=row.vector,
-            received_at_ms=row.case.delivery.received_at_ms,
-            now_ms=self._clock.now_ms(),
+            received_at_ms=row.case.received_at_ms,
+            now_ms=now_ms,
         )
 
     def _tell(self, rows: Sequence[Row], completions: Sequence[Completion], completed: Completed) -> None:
@@ -373,7 +403,7 @@ class VerdictRoad:
         for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
             if answer is Answer.EMITTED and completion.decision is not None:
                 decisions.append(completion.decision)
-                latencies_s.append((completed.now_ms - row.case.delivery.received_at_ms) / 1000)
+                latencies_s.append((completed.now_ms - row.case.received_at_ms) / 1000)
         if decisions:
             self._report.decided(decisions, latencies_s)
 

@@ -125,10 +125,14 @@ class GroupReport:
         self._end(answers)
         if self._stepping_in:
             self._metrics.step_ins_total.labels(self._group).inc(sum(answer == "emitted" for answer in answers))
-        self._log.info("batch_completed", **Tally(str(answer) for answer in answers))
+        self._log.info("batch_completed", **{str(answer): count for answer, count in Tally(answers).items()})
 
     def _end(self, answers: Sequence[str]) -> None:
-        for outcome, entries in Tally(_ENDS[answer] for answer in answers if answer in _ENDS).items():
+        ended = Tally[str]()
+        for answer, entries in Tally(answers).items():
+            if answer in _ENDS:
+                ended[_ENDS[answer]] += entries
+        for outcome, entries in ended.items():
             self._finished(entries, outcome)
 
     def decided(self, decisions: Sequence[Decision], latencies_s: Sequence[float]) -> None:

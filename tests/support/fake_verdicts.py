@@ -94,7 +94,12 @@ class FakeLedger:
             elif answer in {Answer.STORED, Answer.EMITTED, Answer.UNNEEDED}:
                 del self._streams.groups[self._group].pending[_number(completion)]
             answers.append(answer)
-        return Completed(now_ms=NOW_MS, answers=answers, others=others)
+        noted = {
+            row: record
+            for row, (completion, answer) in enumerate(zip(completions, answers, strict=True))
+            if answer is Answer.STORED and isinstance(record := self._shared.standing[completion.transaction_id], VerdictRecord)
+        }
+        return Completed(now_ms=NOW_MS, answers=answers, others=others, noted=noted)
 
     def _answer(self, completion: Completion) -> Answer | VerdictRecord:
         pending = self._streams.groups[self._group].pending.get(_number(completion))

@@ -11,6 +11,7 @@ from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.fleet.ports import Delivery, TransactionStream
 from fraudstream.stages.following import Following
+from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.ports import EntityStore, VerdictLedger
 from fraudstream.stages.verdict import VerdictRoad
 from tests.support.builders import NOW_MS
@@ -158,6 +159,7 @@ class Worker:
         features: FeatureSet = SMALL,
         consumer: str = "",
         following: Following | None = None,
+        neighbours: Neighbours | None = None,
     ) -> None:
         self.group = group
         self.judge = ScriptedJudge("rules" if group == RULES else "model")
@@ -174,6 +176,7 @@ class Worker:
             default_currency="USD",
             report=self.report,
             following=following,
+            neighbours=neighbours,
         )
 
     async def read(self, count: int = 1000) -> list[Delivery]:

@@ -1,0 +1,111 @@
+"""
+Both deciding groups in one process: what one has in its hands already, the other need not fetch again.
+
+It is a shortcut and nothing rests on it: every verdict is noted in Redis before it is passed on here, the second one is joined
+against that record by the same script, and what is not here is read, decoded and looked for as by a process of its own.
+"""
+
+import asyncio
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from fraudstream.domain.codec import VerdictRecord
+from fraudstream.domain.transaction import Transaction
+from fraudstream.fleet.ports import Delivery
+
+#: How many transactions, and how many verdicts, are kept for the other group; what it has read elsewhere is never taken.
+_KEPT = 8_192
+_T = TypeVar("_T")
+
+
+class Neighbours:
+    """
+    What two groups of one process and partition pass on to each other. Used on one event loop.
+
+    Args:
+        kept: Bound on what waits to be taken, of each kind; beyond it the oldest quarter is forgotten.
+    """
+
+    def __init__(self, kept: int = _KEPT) -> None:
+        self._kept = kept
+        self._transactions: dict[bytes, tuple[Mapping[bytes, bytes] | None, Transaction]] = {}
+        self._verdicts: dict[str, VerdictRecord | None] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    def transaction(self, delivery: Delivery) -> Transaction | None:
+        """
+        Take what the other group has decoded from the same bytes.
+        """
+        found = self._transactions.pop(delivery.entry_id, None)
+        return found[1] if found is not None and found[0] == delivery.fields else None
+
+    def decoded(self, delivery: Delivery, transaction: Transaction) -> None:
+        """
+        Keep a transaction for the other group.
+        """
+        self._transactions[delivery.entry_id] = (delivery.fields, transaction)
+
+    def noted(self, verdicts: Mapping[str, VerdictRecord]) -> None:
+        """
+        Pass on first verdicts, by transaction id.
+        """
+        self._verdicts.update(verdicts)
+        self._tell()
+
+    def over(self, transaction_ids: Iterable[str]) -> None:
+        """
+        Say that no more verdicts come of these: those that have none are to be looked for in Redis, at once.
+        """
+        for identity in transaction_ids:
+            self._verdicts.setdefault(identity)
+        self._tell()
+
+    def _tell(self) -> None:
+        _bound(self._verdicts, self._kept)
+        _bound(self._transactions, self._kept)
+        for waiting in self._waiting:
+            _wake(waiting)
+
+    async def verdicts(self, transaction_ids: Sequence[str], within_s: float) -> list[VerdictRecord | None] | None:
+        """
+        Take the verdicts of all these transactions as soon as the last is noted, None for those of which none comes.
+
+        Returns:
+            None if it is not yet known of some of them when so many seconds are over.
+        """
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + within_s
+        while not all(map(self._verdicts.__contains__, transaction_ids)):
+            if loop.time() >= until_s:
+                return None
+            await self._news(until_s)
+        found = [self._verdicts[identity] for identity in transaction_ids]
+        for identity in transaction_ids:
+            self._verdicts.pop(identity, None)
+        return found
+
+    async def _news(self, until_s: float) -> None:
+        """
+        Wait until something is noted, or for so long.
+        """
+        loop = asyncio.get_running_loop()
+        news: asyncio.Future[None] = loop.create_future()
+        late = loop.call_at(until_s, _wake, news)
+        self._waiting.add(news)
+        try:
+            await news
+        finally:
+            self._waiting.discard(news)
+            late.cancel()
+
+
+def _wake(waiting: "asyncio.Future[None]") -> None:
+    if not waiting.done():
+        waiting.set_result(None)
+
+
+def _bound(kept: dict[_T, Any], most: int) -> None:
+    if len(kept) > most:
+        for key in list(itertools.islice(kept, len(kept) - most + most // 4)):
+            del kept[key]
