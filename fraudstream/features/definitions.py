@@ -117,6 +117,19 @@ class FeatureSet:
         return sum(slots for _, _, slots in self.ring_resolutions) * SLOT.itemsize
 
     @cached_property
+    def ring_reach(self) -> tuple[int, ...]:
+        """
+        How many buckets back the longest window of each resolution begins.
+        """
+        reach = [0] * len(self.ring_resolutions)
+        for columns in self.aggregates.values():
+            for _, one in columns:
+                if one.resolution is not None and one.over_s is not None:
+                    width_ms = self.ring_resolutions[one.resolution][0]
+                    reach[one.resolution] = max(reach[one.resolution], (one.over_s + one.delayed_s) * 1_000 // width_ms + 1)
+        return tuple(reach)
+
+    @cached_property
     def aggregates(self) -> dict[str, tuple[tuple[int, Aggregate], ...]]:
         """
         Per kind of entity the columns that are aggregates over it.

@@ -17,6 +17,9 @@ from fraudstream.features.records import Records
 from fraudstream.features.states import Standing
 from fraudstream.features.syntax import Aggregate
 
+#: Bits of a bucket's number, or of a row, in a number that grows with something else first.
+_BUCKET_BITS = 32
+
 
 class RingPasts:
     """
@@ -31,17 +34,13 @@ class RingPasts:
         ids = records.entities[kind]
         self._present: Mask = np.array([entity is not None for entity in ids], np.bool_)
         codes: dict[str | None, int] = {}
-        code: Ints = np.array([codes.setdefault(entity, len(codes)) for entity in ids], np.int64)
+        self._code: Ints = np.array([codes.setdefault(entity, len(codes)) for entity in ids], np.int64)
         distinct = dict(zip(ids, rings, strict=True))
         blob = b"".join([distinct[entity].ljust(features.ring_size, b"\0") for entity in codes])
-        slots = np.frombuffer(blob, SLOT)
-        self._bucket: Ints = slots["bucket"].astype(np.int64)
-        # One column each for counts, sums and, where a feature asks, frauds.
-        names = ("count", "sum", "frauds") if features.reads_labels else ("count", "sum")
-        self._held: list[Floats] = [slots[name].astype(np.float64) for name in names]
-        #: Where each row's ring begins among all slots.
-        self._start: Ints = code * (features.ring_size // SLOT.itemsize)
-        self._takes: tuple[Ints, Ints] = _taken_off(np.where(self._present, code, -1), records, standings)
+        self._slots = np.frombuffer(blob, SLOT)
+        self._length = features.ring_size // SLOT.itemsize
+        self._held = _Held(features, self._slots, int(records.occurred_s.min()) * 1_000)
+        self._takes: tuple[Ints, Ints] = _taken_off(np.where(self._present, self._code, -1), records, standings)
         self._own: dict[int, _Own] = {}
         self._tables: dict[tuple[int, int, int], tuple[Floats, Floats, Floats]] = {}
 
@@ -80,21 +79,12 @@ class RingPasts:
         return self._tables[key]
 
     def _computed(self, resolution: int, over_ms: int, delayed_ms: int) -> tuple[Floats, Floats, Floats]:
-        width_ms, offset, length = self._features.ring_resolutions[resolution]
+        width_ms = self._features.ring_resolutions[resolution][0]
         own = self._own.get(resolution)
         if own is None:
             own = self._own[resolution] = self._own_buckets(resolution)
         delay, over = delayed_ms // width_ms, over_ms // width_ms
-        last, back = own.bucket - delay, np.arange(over)
-        place = (last % length)[:, None] - back
-        place += (place < 0) * length
-        place += (self._start + offset // SLOT.itemsize)[:, None]
-        there = np.flatnonzero(self._bucket[place] == last[:, None] - back)
-        # Most buckets of most entities are empty: only those that hold something are added up.
-        held, rows = place.ravel()[there], np.repeat(np.arange(len(last)), over)[there]
-        found: list[Floats] = [
-            np.bincount(rows, column[held], minlength=len(last)).astype(np.float64, copy=False) for column in self._held
-        ]
+        found = self._held.between(self._code, resolution, own.bucket - delay - over, own.bucket - delay)
         inside = (own.age >= delay) & (own.age < delay + over)
         row, taken = own.row[inside], own.taken[inside]
         if len(row):
@@ -108,11 +98,51 @@ class RingPasts:
         """
         width_ms, offset, length = self._features.ring_resolutions[resolution]
         bucket = self._records.occurred_s * 1_000 // width_ms
-        counted = self._bucket[self._start + offset // SLOT.itemsize + bucket % length] == bucket
+        place = self._code * self._length + (offset // SLOT.itemsize + bucket % length)
+        counted = self._slots["bucket"][place] == bucket
         row, taken = self._takes
         age = bucket[row] - bucket[taken]
         chosen = np.flatnonzero((age >= 0) & counted[taken])
         return _Own(bucket, row[chosen], taken[chosen], age[chosen])
+
+
+class _Held:
+    """
+    The buckets that hold anything, most do not: sorted by entity, resolution and number, with running sums over them.
+
+    A window is a run of them, found by two searches. Sums are of whole minor units, so that the difference of two is exact.
+    """
+
+    def __init__(self, features: FeatureSet, slots: NDArray[np.void], since_ms: int) -> None:
+        self._resolutions = len(features.ring_resolutions)
+        length = features.ring_size // SLOT.itemsize
+        # What is older than any window of the batch is as good as empty.
+        oldest = np.empty(length, np.uint32)
+        for (width_ms, offset, count), reach in zip(features.ring_resolutions, features.ring_reach, strict=True):
+            begin = offset // SLOT.itemsize
+            oldest[begin : begin + count] = max(0, since_ms // width_ms - reach)
+        held = np.flatnonzero(slots["bucket"].reshape(-1, length) >= oldest)
+        entity, place = np.divmod(held, length)
+        begins = [offset // SLOT.itemsize for _, offset, _ in features.ring_resolutions[1:]]
+        line = entity * self._resolutions + np.searchsorted(begins, place, side="right")
+        keys = line << _BUCKET_BITS | slots["bucket"][held]
+        order = np.argsort(keys)
+        self._keys: Ints = keys[order]
+        held = held[order]
+        # One row each for counts, sums and, where a feature asks, frauds.
+        names = ("count", "sum", "frauds") if features.reads_labels else ("count", "sum")
+        self._until = np.zeros((len(names), len(held) + 1), np.int64)
+        for until, name in zip(self._until, names, strict=True):
+            np.cumsum(slots[name][held].astype(np.int64), out=until[1:])
+
+    def between(self, entity: Ints, resolution: int, after: Ints, last: Ints) -> NDArray[np.float64]:
+        """
+        Return what an entity's buckets from behind one number to another hold, per row: counts, sums, perhaps frauds.
+        """
+        line = entity * self._resolutions + resolution << _BUCKET_BITS
+        low, high = np.searchsorted(self._keys, line + np.maximum([after, last], -1), side="right")
+        found: Floats = (self._until[:, high] - self._until[:, low]).astype(np.float64)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,24 +164,29 @@ def _taken_off(code: Ints, records: Records, standings: Sequence[Standing]) -> t
 
     That is every row touched by this call at or after the row, and a row's own transaction if an earlier call has touched it.
     """
-    touched = np.array([standing is Standing.TOUCHED for standing in standings], np.bool_)
-    rank, again = _ranks(records.hashes, touched, standings)
-    row, other = _same(code)
-    off = touched[other] & (other >= rank[row])
-    earlier = again[row] & (row == other)
-    chosen = off | earlier
-    return row[chosen], other[chosen]
+    first, seen = Standing.TOUCHED, Standing.SEEN
+    touched = np.array([standing is first for standing in standings], np.bool_)
+    rank, again = _ranks(records.hashes, touched, np.array([standing is seen for standing in standings], np.bool_))
+    there = np.flatnonzero(touched & (code >= 0))
+    keys = code[there] << _BUCKET_BITS | there
+    order = np.argsort(keys)
+    keys, there = keys[order], there[order]
+    begin = np.searchsorted(keys, (code << _BUCKET_BITS) + rank)
+    sizes = np.where(code >= 0, np.searchsorted(keys, code + 1 << _BUCKET_BITS) - begin, 0)
+    row = np.repeat(np.arange(len(code)), sizes)
+    other = there[np.arange(len(row)) + np.repeat(begin - (np.cumsum(sizes) - sizes), sizes)]
+    earlier = np.flatnonzero(again & (code >= 0))
+    return np.concatenate([row, earlier]), np.concatenate([other, earlier])
 
 
-def _ranks(hashes: NDArray[np.uint64], touched: Mask, standings: Sequence[Standing]) -> tuple[Ints, Mask]:
+def _ranks(hashes: NDArray[np.uint64], touched: Mask, again: Mask) -> tuple[Ints, Mask]:
     """
     Return the place of each row in the order of this call's touches, and which rows an earlier call has touched.
 
     A second delivery within the call stands where the first one stands; one that an earlier call has touched, before all.
     """
     rank = np.arange(len(hashes), dtype=np.int64)
-    again = np.array([standing is Standing.SEEN for standing in standings], np.bool_)
-    if not again.any():
+    if not (again.any() and touched.any()):
         return rank, again
     first = {int(hashes[place]): int(place) for place in np.flatnonzero(touched)[::-1]}
     for place in np.flatnonzero(again):
@@ -159,20 +194,3 @@ def _ranks(hashes: NDArray[np.uint64], touched: Mask, standings: Sequence[Standi
         rank[place] = -1 if there is None else there
         again[place] = there is None
     return rank, again
-
-
-def _same(code: Ints) -> tuple[Ints, Ints]:
-    """
-    Return every pair of rows that share a code of 0 or more, as two columns.
-    """
-    order = np.argsort(code, kind="stable")
-    order = order[code[order] >= 0]
-    if not len(order):
-        return order, order
-    ordered = code[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1])))
-    sizes = np.diff(np.append(starts, len(ordered)))
-    size, start = np.repeat(sizes, sizes), np.repeat(starts, sizes)
-    row = np.repeat(order, size)
-    within = np.arange(len(row)) - np.repeat(np.cumsum(size) - size, size)
-    return row, order[np.repeat(start, size) + within]
