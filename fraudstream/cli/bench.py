@@ -40,6 +40,7 @@ def bench(
     if context.invoked_subcommand is not None:
         return
     import msgspec
+    import uvloop
 
     from fraudstream.app.bench import BenchPlan, run_bench
     from fraudstream.app.bench_page import bench_page
@@ -50,7 +51,7 @@ def bench(
         peer=_peer() if compare else None, inherited=inherited(), commit=commit(),
     )  # fmt: skip
     with progress(quiet=quiet) as shown:
-        measured = asyncio.run(run_bench(plan, shown))
+        measured = uvloop.run(run_bench(plan, shown))
     report = measured.report
     if html is not None:
         html.write_text(bench_page(measured), encoding="utf-8")

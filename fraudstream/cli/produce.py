@@ -2,7 +2,6 @@
 Put payments on the stream: ``fraudstream produce`` and ``cmd/producer.py``.
 """
 
-import asyncio
 import itertools
 import time
 from collections.abc import Iterable
@@ -148,6 +147,8 @@ def _send(
     source: Iterable[Any], settings: Any, *, rate: float | None, total: int | None, as_json: bool, quiet: bool, bad: list[Any],
     metrics_port: int | None,
 ) -> None:  # fmt: skip
+    import uvloop
+
     from fraudstream.app.producing import observed_intake
     from fraudstream.cli.progress import progress
     from fraudstream.producers.produce import Produced, produce
@@ -165,7 +166,7 @@ def _send(
             )
 
     with progress(quiet=quiet) as shown:
-        done = asyncio.run(main())
+        done = uvloop.run(main())
     account = {
         "appended": done.appended, "resent": done.resent, "rejected": done.rejected, "bad_rows": len(bad),
         "waited_s": round(done.waited_s, 3), "elapsed_s": round(done.elapsed_s, 3),

@@ -16,6 +16,8 @@ from fraudstream.producers.labelled import Labelled
 _LINGER_S = 0.05
 #: Batches that are read ahead.
 _AHEAD = 4
+#: More rows than there ever are: nobody waits.
+_NEVER = float("inf")
 
 
 class Feed:
@@ -34,7 +36,7 @@ class Feed:
         self._ended = False
         self._left = False
         self._error: BaseException | None = None
-        self._awaited = 0
+        self._awaited = _NEVER
         self._loop = asyncio.get_running_loop()
         self._enough = asyncio.Event()
 
@@ -53,12 +55,14 @@ class Feed:
         """
         Return up to a batch of transactions; none at all means that the source has ended.
         """
-        await self._until(1)
-        with contextlib.suppress(TimeoutError):  # what came in that time is the batch
-            await asyncio.wait_for(self._until(self._batch), _LINGER_S)
+        if not self._ready(self._batch):
+            await self._until(1)
+            with contextlib.suppress(TimeoutError):  # what came in that time is the batch
+                await asyncio.wait_for(self._until(self._batch), _LINGER_S)
         with self._room:
             taken = [self._rows.popleft() for _ in range(min(self._batch, len(self._rows)))]
-            self._room.notify()
+            if self._has_room():
+                self._room.notify()
         if not taken and self._error is not None:
             raise self._error
         return taken
@@ -67,24 +71,32 @@ class Feed:
         """
         Wait until so many transactions lie ready, or no more will come.
         """
-        while True:  # a wake-up that was meant for an earlier wait may still come
-            with self._room:
-                self._enough.clear()
-                self._awaited = count
-                if self._ended or len(self._rows) >= count:
-                    return
+        while not self._ready(count):  # a wake-up that was meant for an earlier wait may still come
             await self._enough.wait()
 
+    def _ready(self, count: int) -> bool:
+        """
+        Say whether so many lie ready, or no more will come; else the reader wakes us up.
+        """
+        with self._room:
+            self._enough.clear()
+            # First what is waited for, then a look: the reader adds a row first and then looks at what is waited for.
+            self._awaited = count
+            ready = self._ended or len(self._rows) >= count
+            if ready:
+                self._awaited = _NEVER
+            return ready
+
     def _read(self) -> None:
+        full = _AHEAD * self._batch
         try:
             for row in self._source:
-                with self._room:
-                    self._room.wait_for(self._has_room)
-                    if self._left:
-                        return
-                    self._rows.append(row)
-                    if len(self._rows) == self._awaited:
-                        self._wake()
+                if self._left:
+                    return
+                # One thread adds and one takes: no row needs the lock, which would cost more than the row.
+                self._rows.append(row)
+                if len(self._rows) >= self._awaited or len(self._rows) >= full:
+                    self._pause()
         except BaseException as error:  # noqa: BLE001 (whatever ends the source is raised where it is awaited)
             self._error = error
         finally:
@@ -92,9 +104,20 @@ class Feed:
                 self._ended = True
                 self._wake()
 
+    def _pause(self) -> None:
+        """
+        Wake who waits for what is there now, and wait while it is too much.
+        """
+        with self._room:
+            if len(self._rows) >= self._awaited:
+                self._wake()
+            self._room.wait_for(self._has_room)
+
     def _has_room(self) -> bool:
-        return self._left or len(self._rows) < _AHEAD * self._batch
+        # Not at once when there is room for one: a thread that wakes up costs as much as some hundred rows.
+        return self._left or len(self._rows) <= _AHEAD * self._batch // 2
 
     def _wake(self) -> None:
+        self._awaited = _NEVER
         if not self._left:
             self._loop.call_soon_threadsafe(self._enough.set)

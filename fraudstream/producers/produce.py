@@ -13,7 +13,7 @@ import msgspec
 from fraudstream.domain.errors import AdmissionRefused, StreamUnavailable, TransientError
 from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.ports import TransactionIntake
-from fraudstream.producers.cards import holds_card_number
+from fraudstream.producers.cards import holds_card_number, may_hold_card_numbers
 from fraudstream.producers.feed import Feed
 from fraudstream.producers.labelled import Labelled
 
@@ -106,9 +106,9 @@ async def produce(
             if rate_per_s is not None:
                 await _keep_pace(began + taken / rate_per_s, done, sleep, clock)
             taken += len(drawn)
-            rows = [row for row in drawn if not (check and holds_card_number(_body(row)))]
+            rows, bodies = _sendable(drawn) if check else (drawn, _bodies(drawn))
             done.rejected += len(drawn) - len(rows)
-            entry_ids = await sender.send([_body(row) for row in rows]) if rows else []
+            entry_ids = await sender.send(bodies) if rows else []
             if keep_entry_ids:
                 pairs = zip(rows, entry_ids, strict=True)
                 done.entry_ids |= {row.transaction_id: entry_id for row, entry_id in pairs if isinstance(row, Labelled)}
@@ -116,6 +116,21 @@ async def produce(
             drawn = await feed.take()
     done.elapsed_s = clock() - began
     return done
+
+
+def _sendable(drawn: list[Labelled | bytes]) -> tuple[list[Labelled | bytes], list[bytes]]:
+    """
+    Return the rows without a clear card number, and their bodies.
+    """
+    bodies = _bodies(drawn)
+    if not may_hold_card_numbers(bodies):
+        return drawn, bodies
+    rows = [row for row, body in zip(drawn, bodies, strict=True) if not holds_card_number(body)]
+    return rows, _bodies(rows)
+
+
+def _bodies(rows: Sequence[Labelled | bytes]) -> list[bytes]:
+    return [_body(row) for row in rows]
 
 
 def _body(row: Labelled | bytes) -> bytes:

@@ -1,6 +1,6 @@
 import pytest
 
-from fraudstream.producers.cards import holds_card_number
+from fraudstream.producers.cards import holds_card_number, may_hold_card_numbers
 from fraudstream.producers.tokens import card_token, token
 
 _WHOLE = '{"transaction_id":"txn_1","amount":1,"timestamp":1747000000,%s}'
@@ -58,3 +58,13 @@ def test_no_token_holds_a_digit_run_as_long_as_a_card() -> None:
 
     assert not any(holds_card_number(word.encode()) or any(map(str.isdigit, word)) for word in tokens)
     assert max(len(token("card", number, b"world")) for number in range(500)) < 13
+
+
+def test_digits_of_two_bodies_are_no_card_number() -> None:
+    assert not may_hold_card_numbers([b'{"a":411111', b"1111111111}"])
+
+
+@pytest.mark.parametrize("body", [b'{"a":"4111 1111 1111 1111"}', b'{"a":"\\u0034"}', '{"a":"٤"}'.encode()])
+def test_one_body_that_must_be_looked_through_is_seen_among_others(body: bytes) -> None:
+    assert may_hold_card_numbers([b'{"a":1}', body, b'{"a":2}'])
+    assert not may_hold_card_numbers([b'{"a":1}', b'{"a":2}'])

@@ -214,7 +214,7 @@ async def test_a_long_source_is_read_only_a_little_ahead() -> None:
 
     intake = _Shut()
     task = asyncio.create_task(produce(source(), intake, batch=100))
-    await wait_until(lambda: len(drawn) >= 500, "the feed to fill")
+    await wait_until(lambda: len(drawn) >= 400, "the feed to fill")
     ahead = len(drawn)
     gate.set()
     await task
