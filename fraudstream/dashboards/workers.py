@@ -71,6 +71,8 @@ WORKERS = Board(
             heatmap("Decision latency distribution", "Decisions per latency bucket.", "s", "decision_latency_seconds", width=12),
             Panel("Stage p99", "By step. touch and complete are the round trips to Redis.", "s",
                   [(quantile(0.99, "stage_duration_seconds", by="le, stage"), "{{stage}}")], width=12),
+            Panel("CPU of each group", "Of the loop, per second: 1 is a whole core. Near it the group needs another process.", "percentunit",
+                  [(by("instance, group", rate("group_cpu_seconds_total")), "{{instance}} {{group}}")], width=12),
             Panel("Mean batch size", "Entries per read. Rises under load.", "short",
                   [(mean("read_batch_events", "group"), "{{group}}")], width=12),
         ]),

@@ -12,6 +12,7 @@ import msgspec
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
+from fraudstream.fleet.metered import Metered
 from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Stage, TransactionStream
 
 #: An entry that is handed out for the second time was in the hands of one process that died: most often of something else.
@@ -174,12 +175,15 @@ class Hands:
             await self._try(batch)
 
     async def _try(self, batch: Sequence[Delivery]) -> None:
+        work = Metered(self._stage.work(batch))
         try:
-            await self._finish(await self._stage.work(batch))
+            await self._finish(await work)
         except TransientError:
             raise
         except Exception as exc:  # noqa: BLE001 the one place: whatever it was, the entry stays pending until it has an end
             await self._find_culprit(batch, exc)
+        finally:
+            self._report.spent(work.cpu_s)
 
     async def _find_culprit(self, batch: Sequence[Delivery], error: Exception) -> None:
         """

@@ -259,6 +259,12 @@ class FleetReport(Protocol):
         """
         ...
 
+    def spent(self, cpu_s: float) -> None:
+        """
+        The work of a batch took so much CPU of the thread of the loop.
+        """
+        ...
+
     def gave_up(self, error: str) -> None:
         """
         An entry was given up after too many tries.

@@ -300,6 +300,12 @@ class Metrics:
             [(stage,) for stage, groups in STAGES.items() if set(groups) & set(self._groups)],
             STAGE_BUCKETS_S,
         )
+        self.group_cpu_seconds_total = new.counter(
+            "group_cpu_seconds_total",
+            "CPU that the work of a group took of the loop; tells the groups of one process apart.",
+            ("group",),
+            [(group,) for group in self._groups],
+        )
         self.worker_inflight_events = new.gauge(
             "worker_inflight_events", "Entries in hand; worry when it stays above 0 while nothing finishes."
         )

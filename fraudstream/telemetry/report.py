@@ -73,6 +73,12 @@ class GroupReport:
             self._finished(entries, "scored")
             self._log.info("batch_handled", entries=entries, letters=letters)
 
+    def spent(self, cpu_s: float) -> None:
+        """
+        The work of a batch took so much CPU of the loop.
+        """
+        self._metrics.group_cpu_seconds_total.labels(self._group).inc(cpu_s)
+
     def gave_up(self, error: str) -> None:
         """
         An entry was given up after too many tries.

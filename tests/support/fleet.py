@@ -48,6 +48,7 @@ class RememberingReport:
         self.handled_entries = 0
         self.most_in_hand = 0
         self.now_in_hand = 0
+        self.cpu_s = 0.0
 
     def ticked(self) -> None:
         self.ticks += 1
@@ -63,6 +64,9 @@ class RememberingReport:
 
     def handled(self, entries: int, letters: int) -> None:
         self.handled_entries += entries
+
+    def spent(self, cpu_s: float) -> None:
+        self.cpu_s += cpu_s
 
     def gave_up(self, error: str) -> None:
         self.given_up.append(error)
