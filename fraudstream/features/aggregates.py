@@ -52,13 +52,21 @@ def _max(window: Window, _: Aggregate) -> Answer:
 
 def _stddev(window: Window, _: Aggregate) -> Answer:
     """
+    Return the standard deviation of the population, from whole numbers where those are small enough.
+    """
+    spread, exact = window.spread
+    return (spread if exact.all() else np.where(exact, spread, _two_passes(window))), window.known
+
+
+def _two_passes(window: Window) -> Floats:
+    """
     Return the standard deviation of the population, in two passes: the mean first, then the squares of what is left.
     """
     mean = window.shared(window.sum)
     left = window.selection.minor[window.in_arrival()] - mean[window.rows]
     # One by one in the order of arrival, whatever else is in the batch: the last bit depends on it.
     squares = np.bincount(window.rows, left * left, minlength=window.past.rows)
-    return np.sqrt(window.shared(squares.astype(np.float64))), window.known
+    return np.sqrt(window.shared(squares.astype(np.float64)))
 
 
 def _median(window: Window, _: Aggregate) -> Answer:
@@ -87,9 +95,9 @@ def _distinct(window: Window, one: Aggregate) -> Answer:
 
 
 def _is_new(window: Window, one: Aggregate) -> Answer:
-    before = window.among(window.selection.alike(one.argument))
+    before = window.last_of(window.selection.alike(one.argument))
     own = window.past.current.words[one.argument] != 0
-    return (before == 0).astype(np.float64), own & window.known
+    return (before < 0).astype(np.float64), own & window.known
 
 
 def _age(window: Window, place: Ints) -> Floats:

@@ -12,6 +12,8 @@ from fraudstream.features.past import Floats, Ints, Mask, Past
 
 #: Bits of the narrower sort keys.
 _NARROW_BITS = 32
+#: Below this whole numbers are computed with as they are: half of what 64 bits hold.
+_EXACT_BELOW = 2.0**62
 
 
 class Selection:
@@ -53,6 +55,15 @@ class Selection:
         """
         sums = np.zeros(len(self.minor) + 1, np.int64)
         np.cumsum(self.minor, out=sums[1:])
+        return sums
+
+    @cached_property
+    def squares_until(self) -> Ints:
+        """
+        Sum of the squares of the amounts before each event, and of all of them; it overflows as the sum of the amounts may.
+        """
+        sums = np.zeros(len(self.minor) + 1, np.int64)
+        np.cumsum(self.minor * self.minor, out=sums[1:])
         return sums
 
     @cached_property
@@ -161,15 +172,18 @@ class Window:
         """
         Middle amount of the window, or the mean of the two middle ones; without meaning where there is none.
         """
-        amounts = np.append(self._sorted(), 0).astype(np.float64)
+        amounts, bits = self._sorted()
+        if not len(amounts):
+            return np.zeros(self.past.rows)
         starts = np.cumsum(self._sizes) - self._sizes
-        # The zero behind the last amount is for rows at the end that have no event of their own to read.
-        low, high = np.maximum(self._sizes - 1, 0) // 2, self._sizes // 2
-        return np.asarray((amounts[starts + low] + amounts[starts + high]) / 2.0)
+        # Rows that have no event read another's, the last one at the end.
+        middle = np.minimum(starts + np.stack([np.maximum(self._sizes - 1, 0) // 2, self._sizes // 2]), len(amounts) - 1)
+        low, high = (amounts[middle] & (1 << bits) - 1).astype(np.float64)
+        return np.asarray((low + high) / 2.0)
 
-    def _sorted(self) -> NDArray[Any]:
+    def _sorted(self) -> tuple[NDArray[Any], int]:
         """
-        Return the amounts of the window, row after row, each row's in rising order.
+        Return the amounts of the window, row after row, each row's in rising order, in the low bits; and how many those are.
         """
         amounts = self.selection.minor
         bits = int(amounts.max(initial=0)).bit_length()
@@ -178,7 +192,20 @@ class Window:
         packed: NDArray[Any] = amounts.astype(width, copy=False)[self.places]
         packed |= np.repeat((np.arange(self.past.rows) << bits).astype(width), self._sizes)
         packed.sort()
-        return packed & (1 << bits) - 1
+        return packed, bits
+
+    @cached_property
+    def spread(self) -> tuple[Floats, Mask]:
+        """
+        Standard deviation of the amounts as a population, per row, and where it may be used: where n times the sum of squares,
+        less the square of the sum, fits whole numbers. Those have no order in which they must be added.
+        """
+        until, squares = self.selection.amounts_until, self.selection.squares_until
+        total = until[self.high] - until[self.low]
+        rest = self._sizes * (squares[self.high] - squares[self.low]) - total * total
+        # No amount is negative, so n times the square of their sum is more than either side.
+        exact = self.count * total.astype(np.float64) ** 2 < _EXACT_BELOW
+        return np.sqrt(np.where(exact, rest, 0)) / np.maximum(self.count, 1.0), exact
 
     @cached_property
     def frauds(self) -> Floats:

@@ -199,7 +199,10 @@ def _id(entity, one: Transaction):
 
 
 def _stddev(events, one, argument):
-    amounts = [float(event.transaction.amount_minor) for event in events]
+    whole = [event.transaction.amount_minor for event in events]
+    if len(whole) * sum(whole) ** 2 < 2**62:
+        return math.sqrt(len(whole) * sum(amount * amount for amount in whole) - sum(whole) ** 2) / len(whole)
+    amounts = [float(amount) for amount in whole]
     mean = sum(amounts) / len(amounts)
     squares = 0.0
     for amount in amounts:

@@ -3,6 +3,7 @@ The kernel against the oracle, and what must hold of it whatever the definitions
 """
 
 import gc
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +157,20 @@ def test_a_batch_leaves_nothing_behind_for_the_collector_of_cycles():
         assert gc.collect() == 0
     finally:
         gc.enable()
+
+
+def test_a_standard_deviation_does_not_depend_on_the_amounts_of_others():
+    """
+    Small amounts are computed with in whole numbers and large ones cannot be: each row is judged by itself.
+    """
+    features = load_features("keep 64 records\nentity card log\nfeature spread = stddev(amount) by card_id over 24h")
+    small = [a_payment(card_id="small", amount_minor=amount) for amount in (1_999, 2_001, 3_333, 47_110, 5)]
+    large = [a_payment(card_id="large", amount_minor=10**12 - amount) for amount in (1, 3, 8, 10**11, 2)]
+
+    alone = np.concatenate(list(replay(features, [small, large])))
+    together = np.concatenate(list(replay(features, [[one for pair in zip(small, large, strict=True) for one in pair]])))
+
+    assert alone[:5].tobytes() == together[0::2].tobytes()
+    assert alone[5:].tobytes() == together[1::2].tobytes()
+    np.testing.assert_allclose(alone[4], statistics.pstdev(one.amount_minor for one in small[:4]), rtol=1e-6)
+    np.testing.assert_allclose(alone[9], statistics.pstdev(one.amount_minor for one in large[:4]), rtol=1e-6)
