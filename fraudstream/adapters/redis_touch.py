@@ -208,6 +208,7 @@ class RedisEntityStore:
         txns = [self._txn + one.transaction_id for one in batch.transactions]
         values, *states = await run(self._client, [["MGET", *txns], *_mget(wanted)])
         answers, unsaid = self._said(values)
+        told: list[bytes] = []
         if unsaid:
             part = batch.part(unsaid)
             told = _flat(
@@ -216,8 +217,9 @@ class RedisEntityStore:
             self.extended(told, part.columns)
             for row, answer in zip(unsaid, told, strict=True):
                 answers[row] = answer
-        # What was read before a touch of this very call knows nothing of what that one moved.
-        if self._behind or b"T" in answers:
+        # What was read before a touch of this very call knows nothing of what that one moved, nor of what the other group moved
+        # since the look.
+        if self._behind or not set(_ENDED).issuperset(told):
             return answers, await self._needed(batch, answers)
         return answers, _found(wanted, states)
 

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fraudstream.adapters import redis_touch
+from fraudstream.adapters.redis_scripts import run
 from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute
@@ -100,6 +102,37 @@ async def test_a_group_that_came_second_reads_its_states_after_what_it_moves_its
     assert rig.log_ids("card", "card_1") == record_identities(SMALL, [seen, last, new])
     assert touched.states.logs["card"] == [rig.streams.client.get(rig.streams.client.keys("log:*:card:*")[0])] * 2
     assert touched.states.rings["merchant"] == [rig.streams.client.get(rig.streams.client.keys("ring:*")[0])] * 2
+
+
+async def test_a_group_that_came_second_reads_its_states_after_what_the_other_moved_since_its_look(
+    rig: VerdictRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A vector from states that were read before would lack the payment itself and its nearest past.
+    """
+    seen, last, new = (a_transaction() for _ in range(3))
+    entries = rig.streams.add(3)
+    rules, model = rig.side(RULES), rig.side(MODEL)
+    await rules.read()
+    await model.read()
+    await rules.touch(entries[:1], [seen])
+    await model.touch(entries[:1], [seen])
+    looked = 0
+
+    async def interrupted(client: Any, words: Any) -> Any:
+        nonlocal looked
+        answers = await run(client, words)
+        looked += 1
+        if looked == 1:
+            await rules.touch(entries[1:], [last, new])
+        return answers
+
+    monkeypatch.setattr(redis_touch, "run", interrupted)
+    touched = await model.touch(entries[1:], [last, new])
+
+    assert touched.places == [Place.AGAIN, Place.AGAIN]
+    assert touched.states.logs["card"] == [rig.streams.client.get(rig.streams.client.keys("log:*:card:*")[0])] * 2
+    assert len(touched.states.logs["card"][0]) == 3 * SMALL.layouts["card"].size
 
 
 async def test_a_group_that_came_second_still_acknowledges_what_it_is_done_with(rig: VerdictRig) -> None:
