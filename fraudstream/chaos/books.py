@@ -321,6 +321,8 @@ def _differing(
             continue  # its past may have been dropped since
         found.vectors_checked += 1
         theirs = np.frombuffer(row.vector, "<f4")[columns]
-        if not np.array_equal(theirs, again[n][columns], equal_nan=True):
-            wrong.append(row.transaction_id)
+        ours = again[n][columns]
+        differ = np.flatnonzero((theirs != ours) & ~(np.isnan(theirs) & np.isnan(ours)))
+        if len(differ):
+            wrong.append(f"{row.transaction_id} ({', '.join(features.names[columns[at]] for at in differ[:4])})")
     return wrong
