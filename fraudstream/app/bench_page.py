@@ -2,11 +2,13 @@
 The benchmark as a page: figures, curves, and where the time goes. One file, nothing loaded from elsewhere.
 """
 
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
 
 from fraudstream.app.bench import Measured
+from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 from fraudstream.training.chart import BLUE, GREY, ORANGE, Axis, Line, draw
 
 STYLE = """
@@ -62,13 +64,24 @@ def _shares(measured: Measured) -> str:
     total = sum(cpu.values())
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td class='n'>{micros:.1f} µs</td><td class='n'>{micros / total:.0%}</td>"
-        f"<td class='n'>{rss[name]:,.0f} MB</td>"
+        f"<td class='n'>{memory(rss, name)}</td>"
         f"<td style='width:20rem'><div class='bar' style='width:{100 * micros / total:.1f}%'></div></td></tr>"
         for name, micros in sorted(cpu.items(), key=lambda item: -item[1])
         if total
     )
     head = "<tr><th>process</th><th>per transaction</th><th>share</th><th>memory</th><th></th></tr>"
     return f"<table>{head}{rows}<tr><td>all</td><td class='n'>{total:.1f} µs</td></tr></table>"
+
+
+def memory(rss_mb: Mapping[str, float], name: str) -> str:
+    """
+    Return the memory of a kind of process; a group that shares its process has none of its own.
+    """
+    return (
+        f"{rss_mb[name]:,.0f} MB"
+        if name in rss_mb
+        else f"in {BOTH_DECIDING_GROUPS}: {rss_mb[BOTH_DECIDING_GROUPS.replace('-', '_')]:,.0f} MB"
+    )
 
 
 def _latency(measured: Measured) -> str:

@@ -241,6 +241,8 @@ def _print_report(report: Any) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from fraudstream.app.bench_page import memory
+
     table = Table(title="End to end, XADD to committed row", show_header=False)
     table.add_row("machine", report.machine)
     table.add_row("commit", report.commit)
@@ -256,5 +258,5 @@ def _print_report(report: Any) -> None:
     table.add_row(f"latency at {report.rate_tps:,.0f}/s", latency if report.latency_held else f"{latency}; not kept")
     table.add_row("degraded", f"{report.degraded:,}")
     for name, micros in report.cpu_us_per_transaction.items():
-        table.add_row(f"CPU of {name}", f"{micros:.1f} µs per transaction, {report.rss_mb[name]:.0f} MB")
+        table.add_row(f"CPU of {name}", f"{micros:.1f} µs per transaction, {memory(report.rss_mb, name)}")
     Console().print(table)
