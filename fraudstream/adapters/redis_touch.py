@@ -299,9 +299,10 @@ class RedisEntityStore:
         day = self._clock.now_ms() // _DAY_MS
         if day != self._day or len(self._refreshed) > _REMEMBERED_KEYS:
             self._day, self._refreshed = day, {None}
-        known = self._refreshed
-        self._asked = not all(map(known.issuperset, columns))
-        if not self._asked:
-            return np.full(rows, _OLD, np.uint8)
-        old = np.fromiter(map(known.issuperset, zip(*columns, strict=True)), np.bool_, rows)
-        return np.where(old, _OLD, _NEW).astype(np.uint8)
+        again = np.full(rows, _OLD, np.uint8)
+        new = set[str | None]().union(*columns) - self._refreshed
+        self._asked = bool(new)
+        for column in columns if new else ():
+            if not new.isdisjoint(column):
+                again[np.fromiter(map(new.__contains__, column), np.bool_, rows)] = _NEW
+        return again
