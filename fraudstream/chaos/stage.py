@@ -66,8 +66,9 @@ _MODEL_AWAY_S, _SETTLING_S = 5.0, 1.0
 #: How long those who step in are waited for after that, in seconds.
 _STEPPED_IN_S = 20.0
 _OOM_S = 3.0
-#: How long what is there may take to be finished without memory, deaths among the workers included.
-_DRAINED_S = 20.0
+#: How long what is there may take to be finished without memory: poison has its tries before it, and what two dead workers held
+#: is worked one by one. What needs memory would never be finished.
+_DRAINED_S = 90.0
 #: How long a half-open connection may hold up its user, in seconds.
 _HALF_OPEN_S = 6.0
 
