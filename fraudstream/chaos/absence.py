@@ -27,12 +27,15 @@ class Crowd:
     """
     How many processes want each processor, looked at now and then: a second of work takes so many seconds.
 
+    Args:
+        seen: What earlier looks saw.
+
     References:
         ``proc_loadavg(5)``: the fourth field begins with the number of runnable threads.
     """
 
-    def __init__(self) -> None:
-        self._seen: list[float] = []
+    def __init__(self, *seen: float) -> None:
+        self._seen = list(seen)
 
     def look(self) -> None:
         """

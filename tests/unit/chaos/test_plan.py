@@ -1,6 +1,6 @@
 import pytest
 
-from fraudstream.chaos.plan import HEAVY, PROFILES, STOP_POINTS, beats
+from fraudstream.chaos.plan import AGAIN, HEAVY, PROFILES, STOP_POINTS, beats
 from fraudstream.fleet.crash import POINTS
 
 
@@ -59,3 +59,9 @@ def test_the_profiles_reach_the_bars_of_the_project() -> None:
     assert (commit.least["redis_kill"], commit.least["flushall"], commit.least["promotion"]) == (2, 1, 1)
     assert full.transactions >= 250_000
     assert full.least["sigkill"] >= 1_000
+
+
+def test_what_is_done_again_is_asked_for_and_takes_no_server_away() -> None:
+    assert set(AGAIN) <= PROFILES["commit"].least.keys() & PROFILES["full"].least.keys()
+    assert {fault.name for fault in AGAIN.values()}.isdisjoint(HEAVY)
+    assert {fault.detail for fault in AGAIN.values() if fault.name == "sigstop"} <= {"", *STOP_POINTS}
