@@ -27,9 +27,13 @@ sys.stdin.readline()
 
 def test_valkey_is_set_up_as_a_deployment_must_be(valkey: LocalValkey) -> None:
     with Redis.from_url(valkey.url, decode_responses=True) as client:
-        found = {**client.config_get("appendonly"), **client.config_get("appendfsync"), **client.config_get("maxmemory-policy")}
+        names = ("appendonly", "appendfsync", "maxmemory-policy", "auto-aof-rewrite-min-size")
+        found = {name: client.config_get(name)[name] for name in names}
 
-    assert found == {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction"}
+    assert found == {
+        "appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction",
+        "auto-aof-rewrite-min-size": str(1 << 30),
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
