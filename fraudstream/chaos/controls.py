@@ -115,7 +115,7 @@ def _touch_without_record() -> None:
 
 
 def _no_write_id_check() -> None:
-    _rewrite(redis_verdicts, "COMPLETE", ("elseif sub(emission, 1, 8) == sub(v, 2, 9) then", "elseif emission ~= '' then"))
+    _rewrite(redis_verdicts, "COMPLETE", ("elseif sub(emission, 1, 8) == sub(v, 2, 9) then", "elseif true then"))
 
 
 def _unsafe_trim() -> None:
@@ -183,6 +183,7 @@ CONTROLS: dict[str, Control] = {
         break_it=_no_write_id_check,
         harm="a decision is emitted without asking whether it was made from the verdict that stands",
         shows=("lost", "doubled", "dead_letter_innocents", "vector_errors"),
+        settings={"FRAUDSTREAM_FOLLOW_MS": "0"},  # or the model waits for the rules, and seldom are both at it at once
     ),
     "unsafe-trim": Control(
         break_it=_unsafe_trim,
