@@ -23,11 +23,11 @@ _EARTH_KM = 6_371.0088
 _SHORTEST_S = 60.0
 
 
-def answer(pasts: LogPasts, one: Aggregate) -> Answer:
+def answer(pasts: LogPasts, column: int, one: Aggregate) -> Answer:
     """
-    Return the values of an aggregate: shape (batch,), and where it has anything to say.
+    Return the values of a column's aggregate: shape (batch,), and where it has anything to say.
     """
-    return _ANSWERS[one.function](pasts.window(one), one)
+    return _ANSWERS[one.function](pasts.window(column), one)
 
 
 def _count(window: Window, _: Aggregate) -> Answer:

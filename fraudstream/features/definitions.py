@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fraudstream.features.layout import RecordLayout
+from fraudstream.features.plans import LogPlan, log_plan
 from fraudstream.features.syntax import Aggregate, Expression, references
 
 #: Low two bits of the flag byte: 0 approve or not yet decided, 1 challenge, 2 review, 3 block.
@@ -139,6 +141,20 @@ class FeatureSet:
             if isinstance(feature.body, Aggregate):
                 found.setdefault(feature.body.entity, []).append((column, feature.body))
         return {kind: tuple(columns) for kind, columns in found.items()}
+
+    @cached_property
+    def log_plans(self) -> dict[str, LogPlan]:
+        """
+        Per kind of log what the aggregates over it look at.
+        """
+        return {kind: log_plan(self.aggregates.get(kind, ())) for kind in self.logs}
+
+    @cached_property
+    def defaults(self) -> NDArray[np.float64]:
+        """
+        The values of the columns where there is nothing to say: shape (features,).
+        """
+        return np.array([feature.default for feature in self.features], np.float64)
 
     @cached_property
     def alone(self) -> frozenset[int]:

@@ -3,13 +3,12 @@ Feature values as people ask for them: in words, with their window, the events i
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.domain.transaction import Transaction
-from fraudstream.features.aggregates import answer
 from fraudstream.features.columns import RowColumns
 from fraudstream.features.definitions import Feature, FeatureSet
 from fraudstream.features.kernel import compute
@@ -118,9 +117,8 @@ def _events(features: FeatureSet, rows: RowColumns, standing: Standing, states: 
     for kind, columns in features.aggregates.items():
         if kind in features.logs:
             pasts = LogPasts(features, kind, rows, [standing], states.logs[kind])
-            for column, body in columns:
-                counted, _ = answer(pasts, replace(body, function="count", argument=""))
-                found[features.features[column].name] = int(counted[0])
+            for column, _ in columns:
+                found[features.features[column].name] = int(pasts.window(column).count[0])
     return found
 
 

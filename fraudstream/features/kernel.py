@@ -22,7 +22,7 @@ from fraudstream.features.syntax import Aggregate
 __all__ = ["Records", "Standing", "States", "compute", "records"]
 
 #: Answers the aggregates over one kind of entity.
-Ask = Callable[[Aggregate], Answer]
+Ask = Callable[[int, Aggregate], Answer]
 
 
 def compute(
@@ -52,7 +52,7 @@ def compute(
         body = features.features[column].body
         if isinstance(body, Aggregate):
             if column not in features.alone:
-                batch.fill(column, pasts[body.entity](body))
+                batch.fill(column, pasts[body.entity](column, body))
         else:
             found = number(body, batch.rows, len(transactions))
             batch.fill(column, (found, ~np.isnan(found)))
@@ -78,15 +78,15 @@ class _Batch:
         self._states = states
         self._values: dict[str, NDArray[np.float32]] = {}
         self.matrix = np.empty((len(features.names), len(transactions)), np.float32)
+        self.matrix[:] = features.defaults[:, None]
         self.rows = RowColumns(transactions, records, self._values)
 
     def fill(self, column: int, found: Answer) -> None:
         """
-        Take the values of a feature, its default where it has nothing to say.
+        Take the values of a feature; where it has nothing to say its default stays.
         """
-        feature, (values, known) = self._features.features[column], found
-        self._values[feature.name] = row = self.matrix[column]
-        row.fill(feature.default)
+        values, known = found
+        self._values[self._features.names[column]] = row = self.matrix[column]
         np.copyto(row, values, casting="same_kind", where=known)
 
     def alone(self, kind: str) -> Ask | None:
@@ -99,7 +99,7 @@ class _Batch:
         asked = 0
         for column, one in features.aggregates[kind]:
             if column in features.alone:
-                self.fill(column, ask(one))
+                self.fill(column, ask(column, one))
                 asked += 1
         return ask if asked < len(features.aggregates[kind]) else None
 

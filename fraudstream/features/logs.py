@@ -14,8 +14,8 @@ from fraudstream.features.columns import RowColumns
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.evaluate import holds
 from fraudstream.features.past import Ints, Mask, Past
+from fraudstream.features.plans import Windows
 from fraudstream.features.states import Standing
-from fraudstream.features.syntax import Aggregate
 from fraudstream.features.windows import Selection, Window
 
 
@@ -28,47 +28,40 @@ class LogPasts:
         self, features: FeatureSet, kind: str, rows: RowColumns, standings: Sequence[Standing], logs: Sequence[bytes]
     ) -> None:
         self._past = Past(features.layouts[kind], kind, rows, standings, logs)
-        edges = {edge for _, one in features.aggregates[kind] for edge in (one.delayed_s, _end(one)) if edge is not None}
-        self._edges = sorted(edges, reverse=True)
-        self._selections: dict[object, Selection] = {}
-        self._windows: dict[object, Window] = {}
+        self._plan = features.log_plans[kind]
+        self._windows: list[list[Window] | None] = [None] * len(self._plan.windows)
 
-    def window(self, one: Aggregate) -> Window:
+    def window(self, column: int) -> Window:
         """
-        Return the events in an aggregate's window; aggregates that look at the same ones share it.
+        Return the events in the window of a column's aggregate; aggregates that look at the same ones share it.
         """
-        key = (one.selection, one.delayed_s, one.over_s, one.newest)
-        found = self._windows.get(key)
+        which, place = self._plan.places[column]
+        found = self._windows[which]
         if found is None:
-            found = self._windows[key] = self._selection(one).window(*self._between(one), one.newest)
-        return found
-
-    def _selection(self, one: Aggregate) -> Selection:
-        # With or without the transaction itself: that is where the window ends, and no condition.
-        key = one.selection[:-1]
-        found = self._selections.get(key)
-        if found is None:
-            found = self._selections[key] = Selection(self._past, self._chosen(one))
-        return found
+            found = self._windows[which] = self._found(self._plan.windows[which])
+        return found[place]
 
     @cached_property
-    def _places(self) -> dict[int, Ints]:
-        return dict(zip(self._edges, self._past.first_after(self._edges), strict=True))
+    def _bounds(self) -> Ints:
+        """
+        The places that windows can begin and end at: shape (edges + 1, batch).
+        """
+        return np.vstack([self._past.first_after(self._plan.edges), self._past.starts])
 
-    def _between(self, one: Aggregate) -> tuple[Ints, Ints]:
+    def _found(self, windows: Windows) -> list[Window]:
         """
-        Return where the window of an aggregate begins and ends, per row, with or without the transaction itself.
+        Find all windows under one condition at once, per row, with or without the transaction itself.
         """
-        past, end = self._past, _end(one)
-        low = past.starts if end is None else self._places[end]
-        high = self._places[one.delayed_s]
+        past, bounds = self._past, self._bounds
+        low, high = bounds[windows.low], bounds[windows.high]
         # Of its own second the transaction came last: what stands before it is its past, what stands behind it is later.
         without = np.minimum(high, past.own)
-        return low, np.where(past.present, high, without) if one.including_current else without
+        high = without if windows.current is None else np.where(windows.current & past.present, high, without)
+        return Selection(past, self._chosen(windows)).windows(low, high, windows.newest)
 
-    def _chosen(self, one: Aggregate) -> Ints | None:
+    def _chosen(self, one: Windows) -> Ints | None:
         """
-        Return the places of the events under an aggregate's condition, None for all.
+        Return the places of the events under a condition, None for all.
         """
         if one.where is None and not one.same:
             return None
@@ -77,7 +70,3 @@ class LogPasts:
         for name in one.same:
             mask = mask & self._past.like_current(name) & (self._past.word(name) != 0)
         return np.flatnonzero(mask)
-
-
-def _end(one: Aggregate) -> int | None:
-    return None if one.over_s is None else one.delayed_s + one.over_s

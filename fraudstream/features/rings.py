@@ -44,9 +44,9 @@ class RingPasts:
         self._own: dict[int, _Own] = {}
         self._tables: dict[tuple[int, int, int], tuple[Floats, Floats, Floats]] = {}
 
-    def answer(self, one: Aggregate) -> Answer:
+    def answer(self, _column: int, one: Aggregate) -> Answer:
         """
-        Return the values of an aggregate: shape (batch,), and where it has anything to say.
+        Return the values of a column's aggregate: shape (batch,), and where it has anything to say.
         """
         count, total, frauds = self._window(one)
         if one.including_current:

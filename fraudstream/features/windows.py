@@ -2,6 +2,7 @@
 Runs of events: those that aggregates look at (selections), and of them those in a window.
 """
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -26,14 +27,18 @@ class Selection:
         self._chosen = chosen
         self._alike: dict[str, Ints] = {}
 
-    def window(self, low: Ints, high: Ints, newest: int | None) -> "Window":
+    def windows(self, low: Ints, high: Ints, newest: Ints | None) -> "list[Window]":
         """
-        Return the events between two places of the past, per row, or the newest of them.
+        Return runs of events between two places of the past, per window and row: shape (windows, batch); or the newest of them.
         """
         if self._chosen is not None:
             low, high = np.searchsorted(self._chosen, low), np.searchsorted(self._chosen, high)
         high = np.maximum(low, high)
-        return Window(self, low if newest is None else np.maximum(low, high - newest), high)
+        if newest is not None:
+            low = np.maximum(low, high - newest)
+        sizes = high - low
+        parts = zip(low, high, sizes, sizes.astype(np.float64), sizes > 0, strict=True)
+        return [Window(self, *part) for part in parts]
 
     def of(self, column: NDArray[Any]) -> NDArray[Any]:
         """
@@ -89,31 +94,27 @@ class Selection:
         return self._alike[name]
 
 
+@dataclass(eq=False)
 class Window:
     """
     A run of a selection's events for each row: those at the places from ``low`` to before ``high``.
+
+    ``count``: how many they are. ``known``: whether there is any.
     """
 
-    def __init__(self, selection: Selection, low: Ints, high: Ints) -> None:
-        self.selection = selection
-        self.past = selection.past
-        self.low = low
-        self.high = high
-        self._sizes: Ints = high - low
+    selection: Selection
+    low: Ints
+    high: Ints
+    _sizes: Ints
+    count: Floats
+    known: Mask
 
     @cached_property
-    def count(self) -> Floats:
+    def past(self) -> Past:
         """
-        Events in the window, per row.
+        The past that they are of.
         """
-        return self._sizes.astype(np.float64)
-
-    @cached_property
-    def known(self) -> Mask:
-        """
-        Whether there is any event in the window, per row.
-        """
-        return self._sizes > 0
+        return self.selection.past
 
     @cached_property
     def newest(self) -> Ints:
