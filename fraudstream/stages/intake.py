@@ -34,19 +34,13 @@ _WITHHELD = b"withheld: a card number stands in it in a form that cannot be mask
 
 class Case(msgspec.Struct, frozen=True, gc=False):
     """
-    A delivery, the transaction that it holds, and the two numbers of its entry id, which are what cases are sorted by.
+    A delivery, the transaction that it holds, and the two numbers of its entry id, by which cases are sorted: when the entry
+    was added, in milliseconds by the clock of Redis, and which of that millisecond it is.
     """
 
     delivery: Delivery
     transaction: Transaction
     order: tuple[int, int]
-
-    @property
-    def received_at_ms(self) -> int:
-        """
-        When the entry was added to its stream, in milliseconds by the clock of Redis.
-        """
-        return self.order[0]
 
 
 def decode_batch(

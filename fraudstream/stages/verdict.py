@@ -392,7 +392,7 @@ class VerdictRoad:
             other.verdict,
             feature_set=row.feature_set,
             vector=row.vector,
-            received_at_ms=row.case.received_at_ms,
+            received_at_ms=row.case.order[0],
             now_ms=now_ms,
         )
 
@@ -403,7 +403,7 @@ class VerdictRoad:
         for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
             if answer is Answer.EMITTED and completion.decision is not None:
                 decisions.append(completion.decision)
-                latencies_s.append((completed.now_ms - row.case.received_at_ms) / 1000)
+                latencies_s.append((completed.now_ms - row.case.order[0]) / 1000)
         if decisions:
             self._report.decided(decisions, latencies_s)
 
