@@ -25,7 +25,12 @@ RETURNING event_id
 _GROUPS = """
 INSERT INTO alert_groups (alert_id, digest, family, rule_id, entity, severity, title, transactions, amounts, opened_at, last_at,
                           answer, answered_by, acknowledged_by)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
+SELECT alert_id, digest, family, rule_id, entity, severity, title, transactions, amounts::jsonb, opened_at, last_at, answer,
+       answered_by, acknowledged_by
+FROM unnest($1::text[], $2::boolean[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::integer[], $9::text[],
+            $10::timestamptz[], $11::timestamptz[], $12::text[], $13::text[], $14::text[])
+    AS new (alert_id, digest, family, rule_id, entity, severity, title, transactions, amounts, opened_at, last_at, answer,
+            answered_by, acknowledged_by)
 ON CONFLICT (alert_id) DO UPDATE SET
     severity = excluded.severity, title = excluded.title, transactions = excluded.transactions, amounts = excluded.amounts,
     last_at = excluded.last_at, answer = excluded.answer, answered_by = excluded.answered_by,
@@ -90,7 +95,7 @@ class PostgresAlertRecords:
         groups = {line.group.alert_id: line.group for line in new if line.group is not None}
         if groups:
             # In one order everywhere: two processes that copy at the same time must not wait for each other in a ring.
-            await connection.executemany(_GROUPS, [_group(groups[alert_id]) for alert_id in sorted(groups)])
+            await connection.execute(_GROUPS, *_columns((_group(groups[alert_id]) for alert_id in sorted(groups)), 14))
         rows = {(row[1], row[2]): row for line in new for row in _alerts(line)}
         if rows:
             await connection.execute(_ALERTS, *_columns((rows[key] for key in sorted(rows)), 8))

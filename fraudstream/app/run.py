@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from fraudstream.adapters.redis_keys import RAW, Partitions
+from fraudstream.adapters.redis_keys import OTHER_GROUP, RAW, Partitions
 from fraudstream.app.crew import Crew
 from fraudstream.app.loop_time import LoopTime
 from fraudstream.app.memory import GIVE_BACK_EVERY_S, give_back_holes, keep_freed_memory
@@ -18,12 +18,16 @@ from fraudstream.app.rule_watch import LOOK_EVERY_S
 from fraudstream.app.seat import COMPLAIN_EVERY_S
 from fraudstream.fleet.janitor import sweep_until
 from fraudstream.fleet.sharing import Sharing
-from fraudstream.fleet.stalls import Stall, feel_stalls, share_the_interpreter
+from fraudstream.fleet.stalls import FEEL_EVERY_S, Stall, feel_stalls, share_the_interpreter
 from fraudstream.fleet.worker import Worker
 from fraudstream.settings import Settings
 from fraudstream.telemetry.exporter import serve
 from fraudstream.telemetry.logging import count_lines
 from fraudstream.telemetry.metrics import Metrics
+
+#: Pause between two looks at the loop of a process that decides nothing, in seconds: no payment waits for it, and looking as
+#: often as in a deciding one is an eighth of what an alerter does.
+_FEEL_SELDOM_S = 0.2
 
 
 async def run_workers(settings: Settings, stop: asyncio.Event, *, ready: Callable[[], None] = lambda: None) -> None:
@@ -79,12 +83,13 @@ def _told_if_failed(chore: asyncio.Task[None]) -> None:
         structlog.get_logger().error("chore_failed", error=repr(failure))
 
 
-async def _feel_stalls(ended: asyncio.Event, crew: Crew, metrics: Metrics) -> None:
+async def _feel_stalls(ended: asyncio.Event, crew: Crew, settings: Settings, metrics: Metrics) -> None:
     def told(stall: Stall) -> None:
         metrics.stalled(stall.late_s, stall.own_s, stall.change_s if stall.changing else None)
 
+    every_s = FEEL_EVERY_S if OTHER_GROUP.keys() & set(settings.groups) else _FEEL_SELDOM_S
     with LoopTime() as spent:
-        await feel_stalls(ended, told, spent=spent, changes=crew.changes)
+        await feel_stalls(ended, told, spent=spent, changes=crew.changes, every_s=every_s)
 
 
 async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: Metrics) -> None:
@@ -108,7 +113,7 @@ async def _until(stop: asyncio.Event, crew: Crew, settings: Settings, metrics: M
         chores.append(sweep_until(ended, crew.drift_watch.tell, every_s=TELL_EVERY_S, report=crew.reports[0]))
     if crew.seat.alerting is not None:
         chores.extend(crew.seat.alerting.chores(ended))
-    chores.append(_feel_stalls(ended, crew, metrics))
+    chores.append(_feel_stalls(ended, crew, settings, metrics))
     beside = [asyncio.create_task(chore) for chore in chores]
     for chore in beside:
         chore.add_done_callback(_told_if_failed)
