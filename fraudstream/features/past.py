@@ -29,6 +29,8 @@ def _with_own(log: bytes, record: bytes, standing: Standing, size: int) -> bytes
     """
     late = standing is Standing.LATE
     before = len(log) // size * size if late else place_in(log, record[:IDENTITY_BYTES], size)
+    if before > 0 and log.startswith(record, before):
+        return log[: before + size]
     return log[: max(before, 0)] + record
 
 
@@ -58,7 +60,7 @@ class Past:
         self.keys = self._keys()
         if (self.keys[1:] < self.keys[:-1]).any():
             self._sort()
-        self.present: Mask = np.array([entity is not None for entity in self.current.entities[kind]], np.bool_)
+        self.present: Mask = self.current.present(kind)
         self.columns = EventColumns(self.table, self.lengths, rows)
 
     def _keys(self) -> Ints:

@@ -32,6 +32,15 @@ class Records:
     words: Mapping[str, NDArray[np.uint32]]
     packed: Mapping[str, list[bytes]]
 
+    def present(self, kind: str) -> NDArray[np.bool_]:
+        """
+        Say of each row whether it has an entity of this kind: shape (batch,).
+        """
+        entities = self.entities[kind]
+        if all(entities):
+            return np.ones(len(entities), np.bool_)
+        return np.array([entity is not None for entity in entities], np.bool_)
+
     def identity(self, row: int) -> bytes:
         """
         Return the bytes by which a transaction is found in its logs, whatever their kind; empty where there are no logs.

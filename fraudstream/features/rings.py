@@ -32,7 +32,7 @@ class RingPasts:
         self._features = features
         self._records = records
         ids = records.entities[kind]
-        self._present: Mask = np.array([entity is not None for entity in ids], np.bool_)
+        self._present: Mask = records.present(kind)
         codes: dict[str | None, int] = {}
         self._code: Ints = np.array([codes.setdefault(entity, len(codes)) for entity in ids], np.int64)
         distinct = dict(zip(ids, rings, strict=True))

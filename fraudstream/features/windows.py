@@ -161,7 +161,8 @@ class Window:
         """
         found = np.zeros(self.past.rows)
         known = self.known
-        runs = np.stack([self.low[known], self.high[known]], axis=1).ravel()
+        runs = np.empty(2 * np.count_nonzero(known), np.int64)
+        runs[::2], runs[1::2] = self.low[known], self.high[known]
         if len(runs):
             # Behind the last event there is nothing to end at.
             runs = runs[:-1] if runs[-1] == len(self.selection.minor) else runs
@@ -178,9 +179,10 @@ class Window:
             return np.zeros(self.past.rows)
         starts = np.cumsum(self._sizes) - self._sizes
         # Rows that have no event read another's, the last one at the end.
-        middle = np.minimum(starts + np.stack([np.maximum(self._sizes - 1, 0) // 2, self._sizes // 2]), len(amounts) - 1)
-        low, high = (amounts[middle] & (1 << bits) - 1).astype(np.float64)
-        return np.asarray((low + high) / 2.0)
+        low, high = starts + np.maximum(self._sizes - 1, 0) // 2, np.minimum(starts + self._sizes // 2, len(amounts) - 1)
+        mask = (1 << bits) - 1
+        middle = (amounts[np.minimum(low, high)] & mask).astype(np.float64) + (amounts[high] & mask)
+        return np.asarray(middle / 2.0)
 
     def _sorted(self) -> tuple[NDArray[Any], int]:
         """

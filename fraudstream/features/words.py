@@ -3,6 +3,7 @@ Words, ids and places as the small numbers that records keep.
 """
 
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import xxhash
@@ -27,7 +28,7 @@ def words(texts: Sequence[str | None]) -> NDArray[np.uint32]:
     """
     Return the codes of many words: shape (texts,).
     """
-    known = [text for text in texts if text is not None]
+    known = cast("Sequence[str]", texts) if all(texts) else [text for text in texts if text is not None]
     codes = hashes(known).astype(np.uint32)
     codes[codes == MISSING] = 1
     if len(known) == len(texts):
