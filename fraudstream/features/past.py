@@ -94,12 +94,12 @@ class Past:
         found = np.searchsorted(self.keys, since.ravel(), side="right").reshape(since.shape)
         return np.ascontiguousarray(found.T)
 
-    @cached_property
-    def time(self) -> Ints:
+    @property
+    def time(self) -> NDArray[np.uint32]:
         """
         Event time of each event, seconds.
         """
-        return self.table["time"].astype(np.int64)
+        return self.table["time"]
 
     @cached_property
     def minor(self) -> Ints:

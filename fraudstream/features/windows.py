@@ -2,6 +2,7 @@
 Runs of events: those that aggregates look at (selections), and of them those in a window.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -11,8 +12,10 @@ from numpy.typing import NDArray
 
 from fraudstream.features.past import Floats, Ints, Mask, Past
 
-#: Bits of the narrower sort keys.
+#: Bits of the narrower numbers.
 _NARROW_BITS = 32
+#: A table may be so many times as large as what is in it.
+_WASTE = 4
 #: Below this whole numbers are computed with as they are: half of what 64 bits hold.
 _EXACT_BELOW = 2.0**62
 
@@ -174,28 +177,45 @@ class Window:
         """
         Middle amount of the window, or the mean of the two middle ones; without meaning where there is none.
         """
-        amounts, bits = self._sorted()
-        if not len(amounts):
+        amounts, widest = self.selection.minor, int(self._sizes.max(initial=0))
+        if not widest:
             return np.zeros(self.past.rows)
-        starts = np.cumsum(self._sizes) - self._sizes
-        # Rows that have no event read another's, the last one at the end.
-        low, high = starts + np.maximum(self._sizes - 1, 0) // 2, np.minimum(starts + self._sizes // 2, len(amounts) - 1)
-        mask = (1 << bits) - 1
-        middle = (amounts[np.minimum(low, high)] & mask).astype(np.float64) + (amounts[high] & mask)
-        return np.asarray(middle / 2.0)
+        # Half as wide numbers are sorted in half the time.
+        top = int(amounts.max())
+        narrow: NDArray[Any] = amounts.astype(np.uint32) if top < 1 << _NARROW_BITS else amounts
+        lower, upper = np.maximum(self._sizes - 1, 0) // 2, np.minimum(self._sizes // 2, widest - 1)
+        middle = self._side_by_side(narrow, widest, top) if self._even(widest) else self._row_after_row(narrow, top)
+        return np.asarray((middle(lower).astype(np.float64) + middle(upper)) / 2.0)
 
-    def _sorted(self) -> tuple[NDArray[Any], int]:
+    def _even(self, widest: int) -> bool:
         """
-        Return the amounts of the window, row after row, each row's in rising order, in the low bits; and how many those are.
+        Say whether the windows are so much alike in size that a table as wide as the widest wastes little.
         """
-        amounts = self.selection.minor
-        bits = int(amounts.max(initial=0)).bit_length()
-        # Half as wide keys are sorted in half the time.
-        width = "<u4" if bits + self.past.rows.bit_length() <= _NARROW_BITS else "<i8"
+        return self.past.rows * widest <= _WASTE * int(self._sizes.sum())
+
+    def _side_by_side(self, amounts: NDArray[Any], widest: int, top: int) -> Callable[[Ints], NDArray[Any]]:
+        """
+        Sort the amounts of the windows in a table with a row each, filled up with the largest amount that there is.
+        """
+        steps = np.arange(widest)
+        table = amounts.take(self.low[:, None] + steps, mode="clip")
+        np.copyto(table, amounts.dtype.type(top), where=steps >= self._sizes[:, None])
+        table.sort(axis=1)
+        rows = np.arange(self.past.rows)
+        return lambda place: table[rows, place]
+
+    def _row_after_row(self, amounts: NDArray[Any], top: int) -> Callable[[Ints], NDArray[Any]]:
+        """
+        Sort the amounts of the windows one behind the other, in the low bits of numbers that grow with the row.
+        """
+        bits = top.bit_length()
+        width = np.uint32 if bits + self.past.rows.bit_length() <= _NARROW_BITS else np.int64
         packed: NDArray[Any] = amounts.astype(width, copy=False)[self.places]
         packed |= np.repeat((np.arange(self.past.rows) << bits).astype(width), self._sizes)
         packed.sort()
-        return packed, bits
+        starts = np.cumsum(self._sizes) - self._sizes
+        # Rows that have no event read another's.
+        return lambda place: packed[np.minimum(starts + place, len(packed) - 1)] & (1 << bits) - 1
 
     @cached_property
     def spread(self) -> tuple[Floats, Mask]:

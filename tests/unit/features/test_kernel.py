@@ -7,6 +7,7 @@ import statistics
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -174,3 +175,17 @@ def test_a_standard_deviation_does_not_depend_on_the_amounts_of_others():
     assert alone[5:].tobytes() == together[1::2].tobytes()
     np.testing.assert_allclose(alone[4], statistics.pstdev(one.amount_minor for one in small[:4]), rtol=1e-6)
     np.testing.assert_allclose(alone[9], statistics.pstdev(one.amount_minor for one in large[:4]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("most", [2**20, 2**32 - 1, 10**12])
+@pytest.mark.parametrize("of_others", [0, 3, 400], ids=["alone", "beside a few", "beside many that are short"])
+def test_a_median_is_the_same_beside_short_windows_and_long_ones(most, of_others):
+    features = load_features("keep 64 records\nentity card log\nfeature middle = median(amount) by card_id over 24h")
+    amounts = [most - 7 * number % 31 for number in range(40)]
+    rows = [a_payment(card_id="one", amount_minor=amount) for amount in amounts]
+    rows += [a_payment(card_id=f"other {number}", amount_minor=number) for number in range(of_others)]
+
+    found = np.concatenate(list(replay(features, [rows])))
+
+    expected = [statistics.median(amounts[:row]) for row in range(1, len(amounts))]
+    assert found[1 : len(amounts), 0].tolist() == np.array(expected, np.float32).tolist()
