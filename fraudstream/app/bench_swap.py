@@ -34,7 +34,8 @@ from fraudstream.producers.synthetic import generate
 from fraudstream.scoring.load import load_model, read_model
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, decode_manifest, encode_manifest, sha256_hex
 from fraudstream.scoring.model import OnnxModel
-from fraudstream.settings import locate
+from fraudstream.settings import Settings, locate
+from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 from fraudstream.telemetry.pages import read
 
 #: The most that a swap may delay a decision, in milliseconds.
@@ -47,18 +48,21 @@ _WARM_UP = 400
 #: By then a worker has looked at the pointer and taken over what it names, in seconds.
 _SURE_S = 1.5
 #: Alerts are nothing that a model waits for.
-_GROUPS = ("fraud-check", "ml-scoring", "recorder")
+_GROUPS = (BOTH_DECIDING_GROUPS, "recorder")
+#: Payments at once that tell what a system does at most, and the shares of it that are tried for full load, highest first.
+_BURST, _SHARES = 20_000, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 
 
 class SwapPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     ``rate_per_s`` for ``calm_s`` without a change, then for ``seconds`` with a promotion or rollback, each taken over and then
-    left alone for ``every_s``.
+    left alone for ``every_s``. Without a rate it is full load: the highest share of what the system does at most at which no
+    decision comes ``BOUND_MS`` late by itself; above it nobody could say whose fault a delay is.
 
     ``other`` is the folder of the second model; None makes one of equal trees and another hash.
     """
 
-    rate_per_s: float = 3_000.0
+    rate_per_s: float | None = None
     calm_s: float = 10.0
     seconds: float = 40.0
     every_s: float = 2.0
@@ -71,6 +75,8 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     """
     What changing models did to the decisions.
 
+    ``rate_tps`` is the load; ``most_tps`` what the system did at once, 0 where a rate was given.
+
     A decision is *in* a swap when it was under way at any time from the change of the pointer until 100 ms after the first
     decision by the new model: loading and warming up lie in between. ``delayed`` are those that took ``BOUND_MS`` longer
     than the median, among decisions in swaps and among the others, whose share is what the machine does by itself.
@@ -79,6 +85,7 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rate_tps: float
+    most_tps: float
     decisions: int
     swaps: int
     models: dict[str, int]
@@ -99,10 +106,12 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
 
 class _Seen(NamedTuple):
     """
-    What a run leaves: decisions without and with changes, the changes, stalls in ms, the models by id, and how many looks of
-    the workers came, and came late, before the calm, after it and at the end.
+    What a run leaves: the rate and what came at once, decisions without and with changes, the changes, stalls in ms, the
+    models by id, and how many looks of the workers came, and came late, before the calm, after it and at the end.
     """
 
+    rate_per_s: float
+    most_per_s: float
     quiet: Sequence[Passed]
     found: Sequence[Passed]
     changes: Sequence[Entry]
@@ -120,8 +129,6 @@ async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
         TransientError: The system stopped moving.
     """
     features = load_features(locate(Path("models/default.features")).read_text(encoding="utf-8"))
-    calm, busy = int(plan.rate_per_s * plan.calm_s), int(plan.rate_per_s * plan.seconds)
-    bodies = list(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=_WARM_UP + calm + busy)))
     progress.step("starting servers and workers")
     with LocalSystem(inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=plan.groups) as system:
         registry = ModelFolder(system.folder / "registry")
@@ -133,22 +140,63 @@ async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
             folders = [locate(Path("models")), plan.other or twin(locate(Path("models")), system.folder / "twin")]
             desk = ModelDesk(models, registry, features, "bench")
             names = [(await desk.push(folder, reason="bench")).model for folder in folders]
-            await _send(system, bodies[:_WARM_UP], None, progress)
-            progress.step("without a change")
-            since, before = _now(), await _looks(system)
-            await _send(system, bodies[_WARM_UP : _WARM_UP + calm], plan.rate_per_s, progress)
-            quiet, looks = await passed(system.postgres.url, since), [await _looks(system)]
-            progress.step("with changes")
-            since = _now()
+            calm = await _calm(plan, system, progress)
+            progress.step(f"with changes, at {calm.rate_per_s:,.0f}/s")
+            bodies, since = _payments(int(calm.rate_per_s * plan.seconds)), _now()
             swapping = asyncio.create_task(_swap(plan, system, models, names))
-            await _send(system, bodies[_WARM_UP + calm :], plan.rate_per_s, progress)
+            await _send(system, bodies, calm.rate_per_s, progress)
             stalls = await swapping
-            looks = [before, *looks, await _looks(system)]
+            looks = [*calm.looks, await _looks(system)]
             found = await passed(system.postgres.url, since)
             history = await models.history()
         loaded = [load_model(folder, features.names, feature_set=features.id) for folder in folders]
-    seen = _Seen(quiet, found, [one for one in history if one.seq], stalls, {one.id: one for one in loaded}, looks)
-    return _reported(plan, seen)
+    changes = [one for one in history if one.seq]
+    return _reported(
+        _Seen(calm.rate_per_s, calm.most_per_s, calm.passed, found, changes, stalls, {one.id: one for one in loaded}, looks)
+    )
+
+
+class _Calm(NamedTuple):
+    """
+    The stretch without a change: its rate, what the system does at most, the decisions, and the looks before and after.
+    """
+
+    rate_per_s: float
+    most_per_s: float
+    passed: Sequence[Passed]
+    looks: Sequence[tuple[float, float]]
+
+
+async def _calm(plan: SwapPlan, system: LocalSystem, progress: Progress) -> _Calm:
+    """
+    Run without a change at the rate of the plan, or at lower and lower ones until nothing is late by itself.
+    """
+    await _send(system, _payments(_WARM_UP), None, progress)
+    most, rates = 0.0, [plan.rate_per_s]
+    if plan.rate_per_s is None:
+        progress.step("what it can do at most")
+        since = _now()
+        await _send(system, _payments(_BURST), None, progress)
+        decided = [one.decided_ms for one in await passed(system.postgres.url, since)]
+        most = len(decided) / max(1e-3, max(decided) / 1e3 - since.timestamp())
+        rates = [most * share for share in _SHARES]
+    for rate in filter(None, rates):
+        progress.step(f"without a change, at {rate:,.0f}/s")
+        bodies, since, before = _payments(int(rate * plan.calm_s)), _now(), await _looks(system)
+        await _send(system, bodies, rate, progress)
+        found = await passed(system.postgres.url, since)
+        calm = _Calm(rate, most, found, [before, await _looks(system)])
+        if plan.rate_per_s is not None or not _late(np.array([one.decided_ms - one.received_ms for one in found])).any():
+            break
+    return calm
+
+
+def _payments(count: int) -> list[Labelled]:
+    return list(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=count)))
+
+
+def _late(latency_ms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(latency_ms > float(np.median(latency_ms)) + BOUND_MS) if len(latency_ms) else np.zeros(0, dtype=np.bool_)
 
 
 def twin(folder: Path, target: Path) -> Path:
@@ -170,7 +218,7 @@ async def _send(system: LocalSystem, bodies: Sequence[Labelled], rate_per_s: flo
     async with intake(system.settings()) as target:
         await produce(bodies, target, rate_per_s=rate_per_s)
     async with connected(address(system.settings())) as client:
-        look = partial(waiting, client, {group for worker in system.workers for group in worker.groups.split(",")})
+        look = partial(waiting, client, {group for worker in system.workers for group in _served(worker)})
         await until_done(look, partial(progress.count, "sent", len(bodies), None))
 
 
@@ -201,7 +249,11 @@ async def _looks(system: LocalSystem) -> tuple[float, float]:
 
 
 def _scoring(system: LocalSystem) -> list[LocalWorker]:
-    return [worker for worker in system.workers if "ml-scoring" in worker.groups.split(",")]
+    return [worker for worker in system.workers if "ml-scoring" in _served(worker)]
+
+
+def _served(worker: LocalWorker) -> tuple[str, ...]:
+    return Settings(consumer_group=worker.groups).groups
 
 
 async def _followed(system: LocalSystem, seq: int) -> float:
@@ -218,8 +270,8 @@ async def _followed(system: LocalSystem, seq: int) -> float:
             return round(max(read(page, "fraudstream_model_swap_stall_seconds") for page in pages) * 1e3, 2)
 
 
-def _reported(plan: SwapPlan, seen: _Seen) -> SwapReport:
-    quiet, found, changes, stalls, models, looks = seen
+def _reported(seen: _Seen) -> SwapReport:
+    rate, most, quiet, found, changes, stalls, models, looks = seen
     received = np.array([one.received_ms for one in found])
     decided = np.array([one.decided_ms for one in found])
     latency, inside, follow_s = decided - received, np.zeros(len(found), dtype=np.bool_), []
@@ -230,10 +282,11 @@ def _reported(plan: SwapPlan, seen: _Seen) -> SwapReport:
         over_ms = float(first.min()) + _AFTER_MS if len(first) else change.at_ms + _AFTER_MS
         follow_s.append(round((over_ms - _AFTER_MS - change.at_ms) / 1e3, 3))
         inside |= (received < over_ms) & (decided > change.at_ms)
-    late = latency > float(np.median(latency)) + BOUND_MS if len(found) else inside
+    late = _late(latency)
     counts = {name[:12]: sum(one.model == name for one in found) for name in models}
     return SwapReport(
-        rate_tps=plan.rate_per_s,
+        rate_tps=round(rate, 1),
+        most_tps=round(most, 1),
         decisions=len(found),
         swaps=len(changes),
         models=counts,

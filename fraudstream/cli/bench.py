@@ -156,7 +156,12 @@ def bench_model_command(
 @bench_app.command("swap")
 @exits
 def bench_swap_command(
-    rate: Annotated[float, typer.Option(help="Transactions per second.", min=1)] = 3_000.0,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            help="Transactions per second; not given, full load: the highest at which nothing is late by itself.", min=1
+        ),
+    ] = None,
     seconds: Annotated[float, typer.Option(help="How long models are changed.", min=4)] = 40.0,
     every: Annotated[float, typer.Option(help="Seconds between two changes, beside the time they take.", min=0.5)] = 1.0,
     calm: Annotated[float, typer.Option(help="Seconds without a change before that.", min=1)] = 10.0,
@@ -167,7 +172,7 @@ def bench_swap_command(
     """
     Promote and roll back models again and again under load; exit 1 when a decision has no model, or one waited 50 ms for it.
 
-    Example: fraudstream bench swap --rate 3000 --json
+    Example: fraudstream bench swap --json
     """
     import msgspec
 

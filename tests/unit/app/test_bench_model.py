@@ -10,7 +10,7 @@ import pytest
 from fraudstream.adapters.postgres_account import Passed
 from fraudstream.adapters.redis_models import Entry
 from fraudstream.app.bench_model import bench_model
-from fraudstream.app.bench_swap import SwapPlan, _reported, _Seen, twin
+from fraudstream.app.bench_swap import _reported, _Seen, twin
 from fraudstream.domain.errors import IncompatibleModel
 from fraudstream.features.load import load_features
 from fraudstream.scoring.load import load_model
@@ -70,7 +70,7 @@ def test_a_decision_under_way_while_models_change_counts_as_in_the_swap() -> Non
     ]
     change = Entry(seq=1, champion="new", kind="promote", at_ms=1_000)
 
-    report = _reported(SwapPlan(), _Seen([], found, [change], [1.5], {}, [(0, 0), (100, 1), (300, 5)]))
+    report = _reported(_Seen(3_000.0, 0.0, [], found, [change], [1.5], {}, [(0, 0), (100, 1), (300, 5)]))
 
     assert (report.swaps, report.seconds_to_follow) == (1, [0.5])
     assert (report.delayed_in_swaps, report.delayed_between) == (1, 1)
