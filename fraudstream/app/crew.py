@@ -247,8 +247,18 @@ class Crew:
                 rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
                 overdue=overdue if stepping_in else None,
                 overdue_every_s=settings.decision_deadline_ms / 1000 / _LOOKS_PER_DEADLINE,
+                ready=self._ready(made, seat),
             )
         )
+
+    def _ready(self, made: _Made, seat: Seat) -> Callable[[], Awaitable[int]] | None:
+        """
+        Let the model read what the rules of the same process have judged, where it follows them.
+        """
+        if made.stepping_in or made.group != "ml-scoring":
+            return None
+        beside = self._beside(made.group, seat)
+        return None if beside is None else beside.judged
 
     def _limits(self, read_every_s: float) -> Limits:
         settings = self._settings

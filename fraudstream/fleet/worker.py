@@ -22,7 +22,8 @@ class Worker:
     """
     Run a stage over a stream until told to stop.
 
-    With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there.
+    With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there. ``ready`` is
+    asked before each read how many entries it would be good to have; 0 means as many as there are.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Worker:
         rng: random.Random,
         overdue: OverdueSource | None = None,
         overdue_every_s: float = 0.0625,
+        ready: Callable[[], Awaitable[int]] | None = None,
     ) -> None:
         self._stream = stream
         self._limits = limits
@@ -48,6 +50,7 @@ class Worker:
         self._stop = asyncio.Event()
         self._suspects = asyncio.Lock()
         self._read_at_s = -limits.read_every_s
+        self._ready = ready
 
     def stop(self) -> None:
         """
@@ -129,9 +132,11 @@ class Worker:
 
     async def _new(self) -> list[Delivery]:
         await self._gather()
+        most = self._limits.batch_entries
+        ready = await self._ready() if self._ready is not None else 0
         if self._stop.is_set():
             return []
-        deliveries = await self._stream.read(self._limits.batch_entries, self._limits.block_ms)
+        deliveries = await self._stream.read(min(ready or most, most), self._limits.block_ms)
         self._report.read(len(deliveries))
         if deliveries:
             self._read_at_s = time.monotonic()

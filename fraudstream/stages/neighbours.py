@@ -16,6 +16,8 @@ from fraudstream.fleet.ports import Delivery
 
 #: How many transactions, and how many verdicts, are kept for the other group; what it has read elsewhere is never taken.
 _KEPT = 8_192
+#: How long a reader waits for verdicts before it reads without them, in seconds.
+_MOMENT_S = 0.01
 _T = TypeVar("_T")
 
 
@@ -32,6 +34,7 @@ class Neighbours:
         self._transactions: dict[bytes, tuple[Mapping[bytes, bytes] | None, Transaction]] = {}
         self._verdicts: dict[str, VerdictRecord | None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
+        self._unread = 0
 
     def transaction(self, delivery: Delivery) -> Transaction | None:
         """
@@ -51,6 +54,7 @@ class Neighbours:
         Pass on first verdicts, by transaction id.
         """
         self._verdicts.update(verdicts)
+        self._unread += len(verdicts)
         self._tell()
 
     def over(self, transaction_ids: Iterable[str]) -> None:
@@ -66,6 +70,19 @@ class Neighbours:
         _bound(self._transactions, self._kept)
         for waiting in self._waiting:
             _wake(waiting)
+
+    async def judged(self) -> int:
+        """
+        Return how many verdicts were noted since the last call, as soon as there are any; 0 if there are none for a moment.
+
+        Whoever reads so many entries next has, where this process is the only one, those that the verdicts are of: reading
+        more would only hold them until the others are judged.
+        """
+        until_s = asyncio.get_running_loop().time() + _MOMENT_S
+        while not self._unread and asyncio.get_running_loop().time() < until_s:
+            await self._news(until_s)
+        unread, self._unread = self._unread, 0
+        return unread
 
     async def verdicts(self, transaction_ids: Sequence[str], within_s: float) -> list[VerdictRecord | None] | None:
         """

@@ -142,6 +142,19 @@ async def test_verdicts_are_taken_as_soon_as_the_last_is_noted() -> None:
     assert await neighbours.verdicts(["txn_1"], 0.0) is None
 
 
+async def test_a_reader_is_told_how_many_are_judged_and_never_waits_for_long() -> None:
+    neighbours = Neighbours()
+    waiting = asyncio.create_task(neighbours.judged())
+    await asyncio.sleep(0)
+
+    neighbours.noted({"txn_1": a_record(), "txn_2": a_record()})
+    told = await waiting
+    async with asyncio.timeout(15):
+        nothing_new = await neighbours.judged()
+
+    assert (told, nothing_new) == (2, 0)
+
+
 def test_another_body_under_the_same_entry_id_is_not_taken_for_it() -> None:
     neighbours = Neighbours()
     before, after = (Delivery(entry_id=b"1-1", fields={b"data": a_payment(name)}) for name in ("txn_1", "txn_2"))
