@@ -17,6 +17,7 @@ import msgspec
 
 from fraudstream.chaos.worker import UNREACHABLE, Orders, Traps
 from fraudstream.domain.errors import ConfigurationError
+from fraudstream.settings import Settings
 
 #: Longest time from birth to the first read, in seconds, however busy the machine.
 _BIRTH_S = 60.0
@@ -35,6 +36,7 @@ class Animal:
 
     def __init__(self, group: str, number: int) -> None:
         self.group = group
+        self.serves = frozenset(Settings(consumer_group=group).groups)
         self.place = f"{group}-{number}"
         self.births = 0
         self.name = ""
@@ -210,7 +212,7 @@ class Herd:
         return [
             one
             for one in self.animals
-            if one.ready.is_set() and not one.ended.is_set() and not one.stopped and (not groups or one.group in groups)
+            if one.ready.is_set() and not one.ended.is_set() and not one.stopped and (not groups or one.serves & {*groups})
         ]
 
     def turns(self) -> list[list[Animal]]:
@@ -220,8 +222,10 @@ class Herd:
         numbers: Counter[str] = Counter()
         turns: dict[int, list[Animal]] = defaultdict(list)
         for animal in self.animals:
-            turns[numbers[animal.group]].append(animal)
-            numbers[animal.group] += 1
+            turn = max(numbers[group] for group in animal.serves)
+            turns[turn].append(animal)
+            for group in animal.serves:
+                numbers[group] = turn + 1
         return list(turns.values())
 
     def trap(self, animal: Animal, *, die: Iterable[str] = (), stop: Iterable[str] = ()) -> bool:

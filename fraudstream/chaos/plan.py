@@ -28,7 +28,14 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     transactions: int
     beats: int
     beat_s: float = 1.0
-    groups: tuple[str, ...] = ("fraud-check",) * 3 + ("ml-scoring",) * 3 + ("recorder",) * 2 + ("alerter", "labels")
+    groups: tuple[str, ...] = (
+        *("fraud-check", "ml-scoring") * 2,
+        "fraud-group",
+        "recorder",
+        "recorder",
+        "alerter",
+        "labels",
+    )
     whole: float = 0.7
     sigkill: int = 0
     crash_hits: int = 0
@@ -55,7 +62,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
 PROFILES = {
     "slice": Profile(
         transactions=2_400, beats=11, beat_s=0.7,
-        groups=("fraud-check",) * 2 + ("ml-scoring",) * 2 + ("recorder", "alerter", "labels"),
+        groups=("fraud-check", "ml-scoring", "fraud-group", "recorder", "alerter", "labels"),
         sigkill=12, stops=2, connection=8, redis_kill=1, postgres_stop=1, sigterm=1, rule_changes=1,
         undecodable=2, raises=2, kills_poison=1,
         least={"sigkill": 10, "sigstop": 1, "connection": 5, "redis_kill": 1, "postgres_stop": 1, "poison": 5, "sigterm": 5},

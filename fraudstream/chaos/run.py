@@ -208,7 +208,7 @@ class _Run:
         missing = self._missing(stage, _ONLY_WITHOUT if stage.deadline_ms else _ONLY_WITH)
         seldom = [point for point in missing if point in _SELDOM]
         for animal in stage.herd.working():
-            if places := [point for point in seldom if animal.group in _GROUPS_OF.get(point, _DECIDING)]:
+            if places := [point for point in seldom if animal.serves & {*_GROUPS_OF.get(point, _DECIDING)}]:
                 stage.herd.trap(animal, die=places)
         often = [point for point in missing if point not in _SELDOM]
         self._rng.shuffle(often)

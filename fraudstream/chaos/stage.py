@@ -336,7 +336,7 @@ class Stage:
         await sleep_until(self._last_connection_s + _HALF_OPEN_S)
         await asyncio.sleep(STOPPED_S)
         await self.calm(60.0)
-        animals = [one for one in self.herd.animals if one.group == "ml-scoring"]
+        animals = [one for one in self.herd.animals if "ml-scoring" in one.serves]
         for animal in animals:
             animal.wanted = False
             self.faults["sigkill"] += animal.kill(signal.SIGKILL)
@@ -396,7 +396,7 @@ class Stage:
         """
         Return what is still open, by group of this run.
         """
-        return await open_entries(self.admin, self._profile.groups)
+        return await open_entries(self.admin, Settings(consumer_group=",".join(self._profile.groups)).groups)
 
     async def calm(self, timeout_s: float) -> bool:
         """
