@@ -47,7 +47,7 @@ end
 local function count(key, event, amount, again)
   local ring = rings[key]
   if not ring then
-    ring = {slots = {}, raw = whole <= 4096 and call('GETRANGE', key, 0, -1) or nil}       -- a long one is read slot by slot
+    ring = {slots = {}, reads = 0}
     rings[key] = ring
   end
   if again then ring.again = true end
@@ -56,6 +56,9 @@ local function count(key, event, amount, again)
     local at = resolutions[r][2] + 20 * (bucket % resolutions[r][3])
     local slot = ring.slots[at]
     if not slot then
+      -- Most rings have one event in a batch, and are read slot by slot; a busy one that is not long is read whole.
+      if ring.reads == 2 * #resolutions and whole <= 4096 then ring.raw = call('GETRANGE', key, 0, -1) end
+      ring.reads = ring.reads + 1
       local old = ring.raw and sub(ring.raw, at + 1, at + 20) or call('GETRANGE', key, at, at + 19)
       if old == '' then ring.again = true end       -- perhaps it is new
       slot = #old == 20 and {unpack_('<I4I4I4d', old)} or {0, 0, 0, 0}       -- bucket, count, frauds, sum
