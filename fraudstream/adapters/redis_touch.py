@@ -192,11 +192,12 @@ class RedisEntityStore:
         Touch and, unless they are of little use, read the states in the same round trip.
         """
         calls = self.calls(batch.entry_ids, batch.transactions, batch.records, batch.logs, batch.rings)
-        wanted = [] if self._behind else _keys(batch.columns)
+        behind = self._behind  # as it is now: another batch may come to its end while this one waits for its replies
+        wanted = [] if behind else _keys(batch.columns)
         replies = await run(self._client, [*calls, *_mget(wanted)])
         answers = _flat(replies[: len(calls)])
         self.extended(answers, batch.columns)
-        if self._behind:
+        if behind:
             return answers, await self._needed(batch, answers)
         return answers, _found(wanted, replies[len(calls) :])
 
@@ -204,7 +205,8 @@ class RedisEntityStore:
         """
         Look at the records and, unless they are of little use, read the states; touch only what the look cannot answer for.
         """
-        wanted = [] if self._behind else _keys(batch.columns)
+        behind = self._behind
+        wanted = [] if behind else _keys(batch.columns)
         txns = [self._txn + one.transaction_id for one in batch.transactions]
         values, *states = await run(self._client, [["MGET", *txns], *_mget(wanted)])
         answers, unsaid = self._said(values)
@@ -219,7 +221,7 @@ class RedisEntityStore:
                 answers[row] = answer
         # What was read before a touch of this very call knows nothing of what that one moved, nor of what the other group moved
         # since the look.
-        if self._behind or not set(_ENDED).issuperset(told):
+        if behind or not set(_ENDED).issuperset(told):
             return answers, await self._needed(batch, answers)
         return answers, _found(wanted, states)
 

@@ -135,6 +135,39 @@ async def test_a_group_that_came_second_reads_its_states_after_what_the_other_mo
     assert len(touched.states.logs["card"][0]) == 3 * SMALL.layouts["card"].size
 
 
+@pytest.mark.parametrize("looking", [True, False])
+async def test_a_batch_that_ends_while_another_waits_takes_no_states_away_from_it(
+    looking: bool, rig: VerdictRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    A group that runs behind reads its states later: what it was when a batch began counts for that batch, or it finds no past.
+    """
+    judged, seen, new = (a_transaction() for _ in range(3))
+    entries = rig.streams.add(3)
+    rules, model = rig.side(RULES), rig.side(MODEL)
+    await rules.read()
+    await model.read()
+    await rules.touch(entries[:2], [judged, seen])
+    await rules.complete(entries[:1], [judged])
+    monkeypatch.setattr(redis_touch.RedisEntityStore, "looks_first", looking)
+    await model.touch(entries[:1], [judged])
+    waited = 0
+
+    async def interrupted(client: Any, words: Any) -> Any:
+        nonlocal waited
+        answers = await run(client, words)
+        waited += 1
+        if waited == 1:
+            await model.touch(entries[2:], [new])
+        return answers
+
+    monkeypatch.setattr(redis_touch, "run", interrupted)
+    touched = await model.touch(entries[1:2], [seen])
+
+    assert touched.places == [Place.AGAIN]
+    assert len(touched.states.logs["card"][0]) >= 2 * SMALL.layouts["card"].size
+
+
 async def test_a_group_that_came_second_still_acknowledges_what_it_is_done_with(rig: VerdictRig) -> None:
     transaction, other = a_transaction(), a_transaction()
     entries = rig.streams.add(4)
