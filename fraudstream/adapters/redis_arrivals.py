@@ -16,6 +16,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 #: Most bytes that are taken from the socket at once. More would not stay in the processor's cache until they are parsed.
 _PIECE_BYTES = 256 * 1024
+#: Room that a connection keeps for its next reply; what a larger one needed goes back.
+_KEPT_BYTES = 4 * 1024 * 1024
 
 
 class Replies:
@@ -25,8 +27,8 @@ class Replies:
 
     def __init__(self, reader: hiredis.Reader) -> None:
         self._reader = reader
-        # Grown once to the largest reply, not again for every batch.
-        self._reader.setmaxbuf(0)
+        # Grown once to a batch's states, not again for every batch.
+        self._reader.setmaxbuf(_KEPT_BYTES)
         self._whole: deque[Any] = deque()
         self._broken: Exception | None = None
 

@@ -50,7 +50,7 @@ class EntityStore(Protocol):
 
     async def touch(self, entry_ids: Sequence[bytes], transactions: Sequence[Transaction], records: Records) -> Touched:
         """
-        Move the entity states of a batch and read them back, in one round trip. A second call moves nothing.
+        Move the entity states of a batch and read them back, mostly in one round trip. A second call moves nothing.
 
         Raises:
             StreamUnavailable: States may have been moved; call again.
