@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEER := $(VENV)/.compared
 ARGS ?=
 # One test process more than cores: half of a run waits for servers.
 JOBS ?= $(shell $(PYTHON) -c 'import os; print(min((os.cpu_count() or 2) + 1, 6))')
@@ -33,8 +34,13 @@ test: export PYTHONDONTWRITEBYTECODE :=
 test: $(STAMP) ## run every test
 	@$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
-bench: $(STAMP) ## measure throughput and latency end to end on this machine
-	@$(BIN)/fraudstream bench $(ARGS)
+bench: $(PEER) ## measure throughput and latency on this machine, and the same job written on FastStream
+	@$(BIN)/fraudstream bench --compare $(ARGS)
+
+# What nothing but the comparison needs.
+$(PEER): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[compare]'
+	@touch $@
 
 chaos: $(STAMP) ## break a fleet in every way we know, and keep exact books
 	@$(BIN)/fraudstream chaos $(ARGS)
