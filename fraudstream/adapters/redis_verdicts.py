@@ -30,7 +30,6 @@ _PENDING_SCAN = 100_000
 _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
 #: Values of a transaction's record that a first verdict will replace.
 _UNJUDGED = (b"T", b"L")
-_NO_FLAG: tuple[Sequence[str | None], bytes] = ((), b"")
 #: The low bits of a record's flag byte.
 OUTCOME_FLAGS = {Outcome.CHALLENGE: b"\x01", Outcome.REVIEW: b"\x02", Outcome.BLOCK: b"\x03"}
 
@@ -134,14 +133,15 @@ class RedisVerdictLedger:
             len(self._txn.encode()),
         ]  # fmt: skip
         for i, (completion, record) in enumerate(zip(completions, noted, strict=True)):
-            txn = self._txn + completion.transaction_id
-            logs, marks = flags.get(i, _NO_FLAG)
+            txn, marks = self._txn + completion.transaction_id, b""
             keys.append(txn)
-            marked += [txn if key is None else key for key in logs]
-            if completion.decision is not None:
-                args += (completion.entry_id, b"", _emission(completion.basis, completion.decision, marks))
-            elif record is not None:
+            if i in flags:
+                logs, marks = flags[i]
+                marked += [txn if key is None else key for key in logs]
+            if record is not None:
                 args += (completion.entry_id, encode_verdict(record), b"")
+            elif (decision := completion.decision) is not None:
+                args += (completion.entry_id, b"", _emission(completion.basis, decision, marks))
         return Call(COMPLETE, [*keys, *marked], args)
 
     def _record(self, completion: Completion) -> VerdictRecord:

@@ -175,8 +175,10 @@ def _read_plain(body: bytes) -> _Plain | None:
 
 
 def _taken_over(plain: _Plain, now_ms: int, default_currency: str) -> Transaction:
-    owner = plain.transaction_id
-    currency, exponent = _currency(plain.currency, default_currency, owner)
+    owner, currency = plain.transaction_id, plain.currency or default_currency
+    exponent = EXPONENTS.get(currency)
+    if exponent is None:
+        currency, exponent = _currency(currency, default_currency, owner)
     return Transaction(
         transaction_id=owner,
         amount_minor=_amount_minor(plain.amount, exponent, owner),

@@ -12,8 +12,8 @@ from fraudstream.domain.codec import MAX_BODY_BYTES, decode_transaction
 from fraudstream.domain.errors import InvalidTransaction
 from fraudstream.domain.masking import HIDDEN, is_sensitive, mask_cards
 from fraudstream.domain.tokens import Tokens
-from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery, Letter
+from fraudstream.stages.case import Case
 from fraudstream.stages.neighbours import Neighbours
 
 #: Longest error text of a letter, in characters.
@@ -32,17 +32,6 @@ _NAMED = re.compile(r"""(["']?([A-Za-z][A-Za-z0-9_ -]{1,40})["']?\s?[:=]\s?)("[^
 _WITHHELD = b"withheld: a card number stands in it in a form that cannot be masked"
 
 
-class Case(msgspec.Struct, frozen=True, gc=False):
-    """
-    A delivery, the transaction that it holds, and the two numbers of its entry id, by which cases are sorted: when the entry
-    was added, in milliseconds by the clock of Redis, and which of that millisecond it is.
-    """
-
-    delivery: Delivery
-    transaction: Transaction
-    order: tuple[int, int]
-
-
 def decode_batch(
     batch: Sequence[Delivery],
     *,
@@ -59,8 +48,8 @@ def decode_batch(
     cases: list[Case] = []
     letters: list[Letter] = []
     for delivery in batch:
-        if neighbours is not None and (known := neighbours.transaction(delivery)) is not None:
-            cases.append(Case(delivery, known, entry_order(delivery.entry_id)))
+        if neighbours is not None and (known := neighbours.case(delivery)) is not None:
+            cases.append(known)
             continue
         try:
             transaction = decode_transaction(delivery.fields or {}, now_ms=now_ms, default_currency=default_currency)
@@ -69,9 +58,9 @@ def decode_batch(
         else:
             if tokens is not None and _may_name_people(delivery):
                 transaction = tokens.transaction(transaction)
-            if neighbours is not None:
-                neighbours.decoded(delivery, transaction)
             cases.append(Case(delivery, transaction, entry_order(delivery.entry_id)))
+            if neighbours is not None:
+                neighbours.decoded(cases[-1])
     cases.sort(key=attrgetter("order"))
     return cases, letters
 

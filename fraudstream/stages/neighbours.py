@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from fraudstream.domain.codec import VerdictRecord
-from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery
+from fraudstream.stages.case import Case
 
 #: How many transactions, and how many verdicts, are kept for the other group; what it has read elsewhere is never taken.
 _KEPT = 8_192
@@ -31,23 +31,25 @@ class Neighbours:
 
     def __init__(self, kept: int = _KEPT) -> None:
         self._kept = kept
-        self._transactions: dict[bytes, tuple[Mapping[bytes, bytes] | None, Transaction]] = {}
+        self._cases: dict[bytes, Case] = {}
         self._verdicts: dict[str, VerdictRecord | None] = {}
         self._waiting: set[asyncio.Future[None]] = set()
         self._unread = 0
 
-    def transaction(self, delivery: Delivery) -> Transaction | None:
+    def case(self, delivery: Delivery) -> Case | None:
         """
-        Take what the other group has decoded from the same bytes.
+        Take what the other group has decoded from the same bytes, as a case of this delivery.
         """
-        found = self._transactions.pop(delivery.entry_id, None)
-        return found[1] if found is not None and found[0] == delivery.fields else None
+        found = self._cases.pop(delivery.entry_id, None)
+        if found is None or found.delivery.fields != delivery.fields:
+            return None
+        return Case(delivery, found.transaction, found.order)
 
-    def decoded(self, delivery: Delivery, transaction: Transaction) -> None:
+    def decoded(self, case: Case) -> None:
         """
-        Keep a transaction for the other group.
+        Keep a case for the other group.
         """
-        self._transactions[delivery.entry_id] = (delivery.fields, transaction)
+        self._cases[case.delivery.entry_id] = case
 
     def noted(self, verdicts: Mapping[str, VerdictRecord]) -> None:
         """
@@ -67,7 +69,7 @@ class Neighbours:
 
     def _tell(self) -> None:
         _bound(self._verdicts, self._kept)
-        _bound(self._transactions, self._kept)
+        _bound(self._cases, self._kept)
         for waiting in self._waiting:
             _wake(waiting)
 

@@ -24,8 +24,9 @@ from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
+from fraudstream.stages.case import Case
 from fraudstream.stages.following import Begun, Following, Look
-from fraudstream.stages.intake import Case, decode_batch, letter_for
+from fraudstream.stages.intake import decode_batch, letter_for
 from fraudstream.stages.join import join
 from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.ports import (
@@ -373,39 +374,41 @@ class VerdictRoad:
         return self._from_other(row.case, row.index, other)
 
     def _completion(self, row: Row, now_ms: int) -> Completion:
-        assert row.verdict is not None, "a row is judged before it is completed"
+        verdict, other, case = row.verdict, row.other, row.case
+        assert verdict is not None, "a row is judged before it is completed"
+        decision = None
+        if other is not None:
+            decision = join(
+                self._policy,
+                case.transaction,
+                verdict,
+                other.verdict,
+                feature_set=row.feature_set,
+                vector=row.vector,
+                received_at_ms=case.order[0],
+                now_ms=now_ms,
+            )
         return Completion(
-            entry_id=row.case.delivery.entry_id,
-            transaction_id=row.case.transaction.transaction_id,
-            verdict=row.verdict,
+            entry_id=case.delivery.entry_id,
+            transaction_id=case.transaction.transaction_id,
+            verdict=verdict,
             feature_set=row.feature_set,
             vector=row.vector,
-            basis=row.other.write_id if row.other is not None else b"",
-            decision=self._decision(row, row.verdict, row.other, now_ms) if row.other is not None else None,
-        )
-
-    def _decision(self, row: Row, verdict: Verdict, other: VerdictRecord, now_ms: int) -> Decision:
-        return join(
-            self._policy,
-            row.case.transaction,
-            verdict,
-            other.verdict,
-            feature_set=row.feature_set,
-            vector=row.vector,
-            received_at_ms=row.case.order[0],
-            now_ms=now_ms,
+            basis=b"" if other is None else other.write_id,
+            decision=decision,
         )
 
     def _tell(self, rows: Sequence[Row], completions: Sequence[Completion], completed: Completed) -> None:
         self._report.completed(completed.answers)
+        if Answer.EMITTED not in completed.answers:
+            return
         decisions: list[Decision] = []
         latencies_s: list[float] = []
         for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
             if answer is Answer.EMITTED and completion.decision is not None:
                 decisions.append(completion.decision)
                 latencies_s.append((completed.now_ms - row.case.order[0]) / 1000)
-        if decisions:
-            self._report.decided(decisions, latencies_s)
+        self._report.decided(decisions, latencies_s)
 
     def _vector_if_any(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> bytes:
         """

@@ -173,7 +173,7 @@ def test_what_nobody_takes_is_forgotten() -> None:
         neighbours.noted({f"txn_{number}": a_record()})
 
     kept = [
-        neighbours.transaction(Delivery(entry_id=b"1-%d" % number, fields={b"data": a_payment(f"txn_{number}")}))
+        neighbours.case(Delivery(entry_id=b"1-%d" % number, fields={b"data": a_payment(f"txn_{number}")}))
         for number in range(100)
     ]
 
