@@ -32,7 +32,7 @@ def test_valkey_is_set_up_as_a_deployment_must_be(valkey: LocalValkey) -> None:
 
     assert found == {
         "appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction",
-        "auto-aof-rewrite-min-size": str(1 << 30),
+        "auto-aof-rewrite-min-size": str(4 << 30),
     }  # fmt: skip
 
 
