@@ -26,7 +26,7 @@ from fraudstream.producers.synthetic import generate
 #: Seconds between two looks at what waits.
 _LOOK_EVERY_S = 1.0
 #: Rates are held to be kept while no more than so many seconds' worth waits, beyond what waited before.
-_FLAT_S, _LATE_S = 0.25, 0.5
+_FLAT_S, _LATE_S = 0.5, 0.5
 
 
 class Payments:
