@@ -15,7 +15,6 @@ from fraudstream.app.bench_system import RULES, bench_system
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.domain.errors import TransientError
-from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 
 #: What the first batches of new processes cost more than later ones is paid by these.
 _WARM_UP = 3_000
@@ -30,7 +29,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
 
     Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` at these ``shares`` of what they gave tell, the
-    highest first. ``processes`` is how many run that serve both deciding groups, over so many ``partitions``. ``peer`` is the
+    highest first. ``processes`` is how many of each deciding group run, over so many ``partitions``. ``peer`` is the
     script of the same job written otherwise, to be measured in the same run.
     """
 
@@ -97,7 +96,7 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         ConfigurationError: A server of our own did not start.
         TransientError: The system stopped moving.
     """
-    groups = [*[BOTH_DECIDING_GROUPS] * plan.processes, "recorder", "alerter"]
+    groups = [*["fraud-check", "ml-scoring"] * plan.processes, "recorder", "alerter"]
     async with bench_system(plan.inherited, groups, progress, partitions=plan.partitions) as system:
         measured = await _Bench(plan, system, progress).run(groups)
     if plan.peer is None:

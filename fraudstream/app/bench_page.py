@@ -106,7 +106,7 @@ def _lag(measured: Measured) -> str:
     lag = measured.steady.lag
     end = max([1.0, *(at for at, _ in lag)])
     high = max([entries for _, entries in lag] or [1]) * 1.2 + 10
-    second = measured.steady.rate_tps * 0.25
+    second = measured.steady.rate_tps * 0.5
     x = Axis(label="seconds", low=0.0, high=end, ticks=tuple((end * part / 5, f"{end * part / 5:,.0f}") for part in range(6)))
     y = Axis(
         label="payments waiting",
@@ -116,7 +116,7 @@ def _lag(measured: Measured) -> str:
     )
     marks = [
         Line(name="slowest group", points=[(at, float(entries)) for at, entries in lag], colour=ORANGE),
-        Line(name="a quarter of a second's worth", points=[(0.0, second), (end, second)], colour=GREY, dashed=True),
+        Line(name="half a second's worth", points=[(0.0, second), (end, second)], colour=GREY, dashed=True),
     ]
     return draw("Lag at the measured rate", f"{measured.steady.rate_tps:,.0f} payments/s", x, y, marks)
 

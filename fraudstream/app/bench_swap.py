@@ -35,7 +35,6 @@ from fraudstream.scoring.load import load_model, read_model
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, decode_manifest, encode_manifest, sha256_hex
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.settings import Settings, locate
-from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 from fraudstream.telemetry.pages import read
 
 #: The most that a swap may delay a decision, in milliseconds.
@@ -48,7 +47,7 @@ _WARM_UP = 400
 #: By then a worker has looked at the pointer and taken over what it names, in seconds.
 _SURE_S = 1.5
 #: Alerts are nothing that a model waits for.
-_GROUPS = (BOTH_DECIDING_GROUPS, "recorder")
+_GROUPS = ("fraud-check", "ml-scoring", "recorder")
 #: Payments at once that tell what a system does at most, and the shares of it that are tried for full load, highest first.
 _BURST, _SHARES = 20_000, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
 

@@ -23,7 +23,7 @@ def bench(
     throughput_seconds: Annotated[
         float, typer.Option(help="How long the highest rate that keeps lag flat is held.", min=1)
     ] = 300.0,
-    processes: Annotated[int, typer.Option(help="Processes that serve both deciding groups.", min=1)] = 1,
+    processes: Annotated[int, typer.Option(help="Processes of each deciding group.", min=1)] = 1,
     partitions: Annotated[int, typer.Option(help="Parts that streams and states are laid out in.", min=1, max=64)] = 1,
     compare: Annotated[
         bool, typer.Option("--compare", help="Measure the same job written on FastStream too (pip install faststream[redis]).")
