@@ -252,6 +252,7 @@ def _print_report(report: Any) -> None:
     table.add_row("machine", report.machine)
     table.add_row("commit", report.commit)
     table.add_row("processes", ", ".join(report.topology))
+    table.add_row("settings", ", ".join(f"{name}={value}" for name, value in report.settings.items()))
     held = (
         f"{report.throughput_tps:,.0f} transactions/s for {report.seconds:,.0f} s" if report.throughput_tps else "no rate held"
     )

@@ -125,8 +125,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stream: Annotated[
         str | None, _says("Stream that is read or written; the group's own input when not set.", min_length=1, max_length=256)
     ] = None
-    batch_entries: Annotated[int, _says("Most entries of one read.", ge=1, le=4096)] = 512
-    batches_in_hand: Annotated[int, _says("Most batches read and not yet finished.", ge=1, le=64)] = 3
+    batch_entries: Annotated[int, _says("Most entries of one read.", ge=1, le=4096)] = 256
+    batches_in_hand: Annotated[int, _says("Most batches read and not yet finished.", ge=1, le=64)] = 2
     follow_ms: Annotated[
         int,
         _says(
