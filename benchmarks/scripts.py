@@ -30,7 +30,8 @@ from fraudstream.local import LocalValkey
 from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.synthetic import generate
 from fraudstream.settings import Settings
-from fraudstream.stages.intake import Case, decode_batch
+from fraudstream.stages.case import Case
+from fraudstream.stages.intake import decode_batch
 from fraudstream.stages.join import join
 from fraudstream.stages.ports import Completion
 
