@@ -48,6 +48,8 @@ QUICK = {
     "FRAUDSTREAM_DEDUP_HORIZON_S": "0",
     "FRAUDSTREAM_ALERT_CHANNELS": "console",
     "FRAUDSTREAM_LOG_LEVEL": "warning",
+    # Both groups must also meet at one payment: a model that waits for the rules as long as by default hardly ever does.
+    "FRAUDSTREAM_FOLLOW_MS": "10",
     # A run kills more in three minutes than a year does: an innocent may well meet five deaths in a row.
     "FRAUDSTREAM_MAX_DELIVERIES": "7",
 }
