@@ -92,21 +92,6 @@ def decide(policy: DecisionPolicy, rules: RulesVerdict, model: ModelVerdict) -> 
     The score is clamp(probability + points / 100, 0, 1). NaN never comes out: a probability that is no number is no opinion,
     and the decision is marked as one made without the model.
     """
-    if (
-        not rules.hits
-        and rules.fallback is None
-        and model.fallback is None
-        and model.score is not None
-        and 0 <= model.score <= 1
-    ):
-        return Judgement(  # as nearly all are: what follows comes to the same, in twice the time
-            outcome=policy.band(model.score),
-            score=model.score,
-            probability=model.score,
-            points=0.0,
-            reasons=model.reasons[: policy.most_reasons],
-            degraded=(),
-        )
     points = sum((hit.points for hit in rules.hits if hit.action is Action.SCORE), 0.0) if rules.hits else 0.0
     probability = min(1.0, max(0.0, model.score)) if model.score is not None and math.isfinite(model.score) else None
     score = min(1.0, max(0.0, (probability or 0.0) + points / 100))

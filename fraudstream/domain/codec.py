@@ -37,8 +37,6 @@ _MILLISECONDS_FROM = 10**11
 _END_OF_SECONDS = 2**32
 #: As many digits as a body can hold: scaling must not round before we do.
 _MONEY = Context(prec=MAX_BODY_BYTES, rounding=ROUND_HALF_EVEN)
-#: An amount with fewer digits before the point (and behind it) is below MAX_AMOUNT_MINOR in every currency.
-_PLAIN_DIGITS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 
@@ -175,10 +173,8 @@ def _read_plain(body: bytes) -> _Plain | None:
 
 
 def _taken_over(plain: _Plain, now_ms: int, default_currency: str) -> Transaction:
-    owner, currency = plain.transaction_id, plain.currency or default_currency
-    exponent = EXPONENTS.get(currency)
-    if exponent is None:
-        currency, exponent = _currency(currency, default_currency, owner)
+    owner = plain.transaction_id
+    currency, exponent = _currency(plain.currency, default_currency, owner)
     return Transaction(
         transaction_id=owner,
         amount_minor=_amount_minor(plain.amount, exponent, owner),
@@ -388,11 +384,6 @@ def _minor(name: str, value: Decimal, exponent: int, owner: str) -> int:
     """
     if not value.is_finite():
         raise InvalidTransaction("schema_invalid", f"field '{name}' is not a finite number", owner)
-    if -_PLAIN_DIGITS < value.adjusted() < _PLAIN_DIGITS:
-        scaled = value.scaleb(exponent, _MONEY)
-        minor = int(scaled)
-        if minor == scaled:  # as nearly all are: there is nothing to round
-            return minor
     if value and value.adjusted() + exponent > 13:
         raise InvalidTransaction("schema_invalid", f"field '{name}' is above {MAX_AMOUNT_MINOR} minor units", owner)
     minor = int(value.scaleb(exponent, _MONEY).to_integral_value(ROUND_HALF_EVEN)) if value.adjusted() > -20 else 0

@@ -50,6 +50,7 @@ class Neighbours:
         Keep a case for the other group.
         """
         self._cases[case.delivery.entry_id] = case
+        _bound(self._cases, self._kept)
 
     def noted(self, verdicts: Mapping[str, VerdictRecord]) -> None:
         """
@@ -69,7 +70,6 @@ class Neighbours:
 
     def _tell(self) -> None:
         _bound(self._verdicts, self._kept)
-        _bound(self._cases, self._kept)
         for waiting in self._waiting:
             _wake(waiting)
 

@@ -3,29 +3,16 @@ The model lets the rules go first: one computation of the features, one vector, 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
-from fraudstream.local import LocalValkey
 from fraudstream.stages.following import Begun, Following, Look, Patience
 from fraudstream.stages.ports import Place
-from tests.support.roads import MemoryWorld, RedisWorld, Worker, World, a_payment
+from tests.support.roads import Worker, World, a_payment
 from tests.support.verdicts import MODEL, RULES
 
 SHORT = Patience(longest_s=0.05, look_s=0.001, misses=3, rest_s=60.0)
 LONG = Patience(longest_s=20.0, look_s=0.001)
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "memory":
-        yield MemoryWorld()
-        return
-    server: LocalValkey = request.getfixturevalue("valkey")
-    world = RedisWorld(server.url)
-    yield world
-    await world.close()
 
 
 def both(world: World, patience: Patience) -> tuple[Worker, Worker]:

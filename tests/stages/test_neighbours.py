@@ -3,34 +3,21 @@ Both groups in one process: what one has in hand is not fetched again by the oth
 """
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
 from fraudstream.domain.codec import VerdictRecord
 from fraudstream.domain.evidence import RulesVerdict
 from fraudstream.fleet.ports import Delivery
-from fraudstream.local import LocalValkey
 from fraudstream.stages import intake
 from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.ports import FirstVerdicts, Place
-from tests.support.roads import MemoryWorld, RedisWorld, Worker, World, a_payment
+from tests.support.roads import Worker, World, a_payment
 from tests.support.verdicts import MODEL, RULES
 
 LONG = Patience(longest_s=20.0, look_s=0.001)
 SHORT = Patience(longest_s=0.02, look_s=0.001)
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "memory":
-        yield MemoryWorld()
-        return
-    server: LocalValkey = request.getfixturevalue("valkey")
-    world = RedisWorld(server.url)
-    yield world
-    await world.close()
 
 
 def both(world: World, patience: Patience) -> tuple[Worker, Worker]:
@@ -163,6 +150,15 @@ def test_another_body_under_the_same_entry_id_is_not_taken_for_it() -> None:
     again, _ = intake.decode_batch([after], now_ms=2**50, default_currency="USD", neighbours=neighbours)
 
     assert [case.transaction.transaction_id for case in (*cases, *again)] == ["txn_1", "txn_2"]
+
+
+def test_what_is_decoded_is_bounded_also_while_the_rules_judge_nothing() -> None:
+    neighbours = Neighbours(kept=8)
+    deliveries = [Delivery(entry_id=b"1-%d" % number, fields={b"data": a_payment(f"txn_{number}")}) for number in range(100)]
+
+    intake.decode_batch(deliveries, now_ms=2**50, default_currency="USD", neighbours=neighbours)
+
+    assert sum(neighbours.case(delivery) is not None for delivery in deliveries) <= 8
 
 
 def test_what_nobody_takes_is_forgotten() -> None:

@@ -2,7 +2,7 @@
 The road of both verdict groups, from entry to decision: over memory, and over a real server with its scripts.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -13,9 +13,8 @@ from fraudstream.domain.evidence import Action, Fallback, ModelVerdict, RuleHit,
 from fraudstream.features.load import load_features
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Delivery
-from fraudstream.local import LocalValkey
 from fraudstream.stages.ports import Answer, Completed, Completion, Place
-from tests.support.roads import MemoryWorld, RedisWorld, Worker, World, a_payment, both, poison
+from tests.support.roads import Worker, World, a_payment, both, poison
 from tests.support.verdicts import MODEL, RULES, SMALL
 from tests.support.wire import CARD
 
@@ -36,17 +35,6 @@ feature card_count_2h = count() by card_id over 2h
 """,
     name="larger.features",
 )
-
-
-@pytest.fixture(params=["memory", "redis"])
-async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
-    if request.param == "memory":
-        yield MemoryWorld()
-        return
-    server: LocalValkey = request.getfixturevalue("valkey")
-    world = RedisWorld(server.url)
-    yield world
-    await world.close()
 
 
 def nothing_is_pending(world: World) -> bool:
