@@ -2,8 +2,8 @@
 What a server spends: CPU between two moments, by command, and the memory of keys.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Self, TypeVar
 
 import msgspec
 from redis.asyncio import Redis
@@ -13,16 +13,21 @@ from fraudstream.adapters.redis_scripts import run
 
 #: Commands whose time is told apart: the scripts, which include what they call, and the reads beside them.
 _COMMANDS = ("evalsha", "mget")
+#: Keys that are copied in one round trip.
+_AT_ONCE = 1_000
+_T = TypeVar("_T")
 
 
 class Spent(msgspec.Struct, frozen=True, kw_only=True):
     """
     Seconds of the server's CPU, and of them those inside commands; the rest is reading, writing and the append-only file.
+
+    ``aside_s`` are those of its other threads, which bring the append-only file to the disk.
     """
 
     cpu_s: float
+    aside_s: float
     commands_s: dict[str, float]
-    server: str
 
 
 class Flow(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,6 +64,44 @@ async def flow(client: Redis) -> Flow:
     )
 
 
+class AllKeys:
+    """
+    All that a server held at one moment, to begin from there once more.
+    """
+
+    def __init__(self, kept: Sequence[tuple[bytes, int, bytes]]) -> None:
+        self._kept = kept
+
+    @classmethod
+    async def of(cls, client: Redis) -> Self:
+        """
+        Copy every key with the milliseconds that it still has.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("copy"):
+            keys = [key async for key in client.scan_iter(count=_AT_ONCE)]
+            kept: list[tuple[bytes, int, bytes]] = []
+            for some in _portions(keys):
+                replies = await run(client, [[word, key] for key in some for word in ("PTTL", "DUMP")])
+                kept += zip(some, (max(0, ttl) for ttl in replies[::2]), replies[1::2], strict=True)
+        return cls(kept)
+
+    async def put_back(self, client: Redis) -> None:
+        """
+        Leave nothing but this, and return when it stands on disk: what writes it there is not the next measurement's.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("put back"):
+            await client.flushall()
+            for some in _portions(self._kept):
+                await run(client, [["RESTORE", key, ttl_ms, body] for key, ttl_ms, body in some])
+            await client.execute_command("WAITAOF", 1, 0, 0)
+
+
 class ServerMeter:
     """
     Measures one server, from a beginning to an end.
@@ -66,7 +109,7 @@ class ServerMeter:
 
     def __init__(self, client: Redis) -> None:
         self._client = client
-        self._cpu_s = 0.0
+        self._cpu_s = self._main_s = 0.0
 
     async def begin(self) -> None:
         """
@@ -77,7 +120,7 @@ class ServerMeter:
         """
         with translated("cost"):
             await self._client.config_resetstat()
-            self._cpu_s = await self._cpu()
+            self._cpu_s, self._main_s = await self._cpu()
 
     async def end(self) -> Spent:
         """
@@ -87,12 +130,22 @@ class ServerMeter:
             StreamUnavailable: Redis did not answer.
         """
         with translated("cost"):
-            spent = await self._cpu() - self._cpu_s
+            cpu_s, main_s = await self._cpu()
             stats: dict[str, Any] = await self._client.info("commandstats")
-            server: dict[str, Any] = await self._client.info("server")
         commands = {name: float(stats.get(f"cmdstat_{name}", {}).get("usec", 0)) / 1e6 for name in _COMMANDS}
-        name = f"{server.get('server_name', 'redis')} {server.get('valkey_version', server.get('redis_version'))}"
-        return Spent(cpu_s=spent, commands_s=commands, server=name)
+        spent_s, by_main_s = cpu_s - self._cpu_s, main_s - self._main_s
+        return Spent(cpu_s=spent_s, aside_s=spent_s - by_main_s, commands_s=commands)
+
+    async def server(self) -> str:
+        """
+        Return the name and the version of what is measured.
+
+        Raises:
+            StreamUnavailable: Redis did not answer.
+        """
+        with translated("cost"):
+            about: dict[str, Any] = await self._client.info("server")
+        return f"{about.get('server_name', 'redis')} {about.get('valkey_version', about.get('redis_version'))}"
 
     async def key_bytes(self, keys: Sequence[str]) -> tuple[float, float]:
         """
@@ -106,6 +159,11 @@ class ServerMeter:
             lengths = await run(self._client, [["STRLEN", key] for key in keys])
         return sum(one or 0 for one in used) / len(keys), sum(lengths) / len(keys)
 
-    async def _cpu(self) -> float:
+    async def _cpu(self) -> tuple[float, float]:
         cpu: dict[str, Any] = await self._client.info("cpu")
-        return float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])
+        whole, main = (float(cpu[f"used_cpu_user{of}"]) + float(cpu[f"used_cpu_sys{of}"]) for of in ("", "_main_thread"))
+        return whole, main
+
+
+def _portions(things: Sequence[_T]) -> Iterator[Sequence[_T]]:
+    return (things[at : at + _AT_ONCE] for at in range(0, len(things), _AT_ONCE))

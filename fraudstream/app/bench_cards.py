@@ -223,7 +223,7 @@ class _Town:
         self.client_us.append(client_s * 1e6 / transactions)
         self.redis_us.append(spent.cpu_s * 1e6 / transactions)
         await self._preload.reset(self._log, set(cards))
-        return spent.server
+        return await self._meter.server()
 
     async def _pass(self, store: RedisEntityStore, batch: Sequence[Transaction]) -> None:
         rows = records(self._features, batch)

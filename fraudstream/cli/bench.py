@@ -102,8 +102,10 @@ def bench_rules_command(
 @exits
 def bench_features_command(
     cards: Annotated[int, typer.Option(help="Cards, each with a hundred payments before anything is measured.", min=1)] = 1_000,
-    transactions: Annotated[int, typer.Option(help="Transactions that are measured.", min=1)] = 10_240,
+    transactions: Annotated[int, typer.Option(help="Transactions that are measured in a round.", min=1)] = 5_120,
     batch: Annotated[int, typer.Option(help="Transactions of one touch.", min=1)] = 256,
+    rounds: Annotated[int, typer.Option(help="How often it is measured; the least is reported, and every one.", min=1)] = 24,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """
@@ -114,9 +116,12 @@ def bench_features_command(
     import msgspec
 
     from fraudstream.app.bench_features import bench_features
+    from fraudstream.cli.progress import progress
     from fraudstream.cli.screen import table
 
-    found = msgspec.to_builtins(asyncio.run(bench_features(cards=cards, transactions=transactions, batch=batch)))
+    with progress(quiet=quiet) as shown:
+        cost = asyncio.run(bench_features(cards=cards, transactions=transactions, batch=batch, rounds=rounds, told=shown.count))
+    found = msgspec.to_builtins(cost)
     if as_json:
         print_json("fraudstream.bench_features/1", {**found, "commit": commit()})
     else:
