@@ -14,6 +14,16 @@ ENTITY_FIELDS: dict[str, str] = {
     "merchant": "merchant",
     "ip": "ip",
 }
+#: What rules and definitions may name as a number, and the field of a transaction behind each. Money is in minor units.
+NUMBER_FIELDS: dict[str, str] = {
+    "amount": "amount_minor",
+    "latitude": "latitude",
+    "longitude": "longitude",
+    "balance_before": "balance_before_minor",
+    "balance_after": "balance_after_minor",
+    "counterparty_balance_before": "counterparty_balance_before_minor",
+    "counterparty_balance_after": "counterparty_balance_after_minor",
+}
 
 
 class Transaction(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

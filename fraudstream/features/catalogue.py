@@ -5,6 +5,8 @@ What a definition may name: the fields of a transaction, the aggregates over an 
 import math
 from dataclasses import dataclass
 
+from fraudstream.domain.transaction import NUMBER_FIELDS
+
 #: Fields that hold words or ids; records keep a 32-bit hash of those that a feature asks of the past.
 TEXT_FIELDS = (
     "currency",
@@ -20,16 +22,6 @@ TEXT_FIELDS = (
     "type",
     "counterparty_id",
 )
-#: Fields that hold numbers, and the attribute of ``Transaction`` behind each. Money is in minor units.
-NUMBER_FIELDS = {
-    "amount": "amount_minor",
-    "latitude": "latitude",
-    "longitude": "longitude",
-    "balance_before": "balance_before_minor",
-    "balance_after": "balance_after_minor",
-    "counterparty_balance_before": "counterparty_balance_before_minor",
-    "counterparty_balance_after": "counterparty_balance_after_minor",
-}
 #: Every field that an expression over the current transaction may name.
 FIELDS = (*NUMBER_FIELDS, "timestamp", *TEXT_FIELDS)
 #: What a past transaction came to, as its record's flags hold it, plus one (without a decision yet it counts as approved).

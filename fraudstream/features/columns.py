@@ -9,8 +9,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.domain.transaction import Transaction
-from fraudstream.features.catalogue import NUMBER_FIELDS, TEXT_FIELDS
+from fraudstream.domain.transaction import NUMBER_FIELDS, Transaction
+from fraudstream.features.catalogue import TEXT_FIELDS
 from fraudstream.features.definitions import FRAUD_FLAG, LEGITIMATE_FLAG, OUTCOME_MASK
 from fraudstream.features.layout import amounts
 from fraudstream.features.records import Records

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from fraudstream.features.catalogue import FIELDS, FUNCTIONS, LABELS, NUMBER_FIELDS, OUTCOMES, PAST_NUMBERS, TEXT_FIELDS
+from fraudstream.domain.transaction import NUMBER_FIELDS
+from fraudstream.features.catalogue import FIELDS, FUNCTIONS, LABELS, OUTCOMES, PAST_NUMBERS, TEXT_FIELDS
 from fraudstream.features.lexer import Problem
 from fraudstream.features.syntax import Binary, Call, Expression, FeatureRef, Field, Number, Text, Unary
 from fraudstream.features.words import word

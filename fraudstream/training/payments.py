@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fraudstream.decision.policy import SEVERITY
 from fraudstream.domain.decision import LabelValue
 from fraudstream.domain.errors import InvalidSource
-from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction import NUMBER_FIELDS, Transaction
 from fraudstream.rules.table import Column, Features, Table
 from fraudstream.rules.texts import Bools, Codes, Words
 from fraudstream.rules.vocabulary import TEXT_FIELDS
@@ -25,18 +25,6 @@ UNKNOWN, LEGITIMATE, FRAUD, UNSURE = -1, 0, 1, 2
 _TRUTHS = {LabelValue.FRAUD.value: FRAUD, LabelValue.LEGITIMATE.value: LEGITIMATE, LabelValue.UNSURE.value: UNSURE}
 #: The outcome of a row that has no decision.
 NO_DECISION = len(SEVERITY)
-
-#: Column of the record by the name that rules use.
-_NUMBERS = {
-    "amount": "amount_minor",
-    "latitude": "latitude",
-    "longitude": "longitude",
-    "balance_before": "balance_before_minor",
-    "balance_after": "balance_after_minor",
-    "counterparty_balance_before": "counterparty_balance_before_minor",
-    "counterparty_balance_after": "counterparty_balance_after_minor",
-}
-_MINOR = frozenset(name for name in _NUMBERS.values() if name.endswith("_minor"))
 
 Rows = NDArray[np.intp]
 #: Tables, columns and functions of Arrow, whose own types promise less than they hold.
@@ -172,7 +160,7 @@ class LazyTexts(Mapping[str, Column]):
 class _Numbers(Mapping[str, NDArray[np.float64]]):
     def __init__(self, table: Arrow, occurred_ms: NDArray[np.int64]) -> None:
         self._table = table
-        self._names = [name for name, column in _NUMBERS.items() if column in table.column_names]
+        self._names = [name for name, column in NUMBER_FIELDS.items() if column in table.column_names]
         self._occurred_ms = occurred_ms
         self._made: dict[str, NDArray[np.float64]] = {}
 
@@ -186,7 +174,7 @@ class _Numbers(Mapping[str, NDArray[np.float64]]):
             return self._occurred_ms.astype(np.float64)
         if name not in self._names:
             raise KeyError(name)
-        return floats(self._table[_NUMBERS[name]])
+        return floats(self._table[NUMBER_FIELDS[name]])
 
     def __iter__(self) -> Iterator[str]:
         return iter(("timestamp", *self._names))
@@ -248,7 +236,7 @@ class _Record:
 
     def transaction(self, row: int) -> Transaction:
         fields: dict[str, Any] = {name: self._text(name, row) for name in self._texts}
-        fields |= {_NUMBERS[name]: self._number(name, row) for name in self._numbers if name != "timestamp"}
+        fields |= {NUMBER_FIELDS[name]: self._number(name, row) for name in self._numbers if name != "timestamp"}
         return Transaction(**fields, occurred_at_ms=int(self._numbers["timestamp"][row]))
 
     def _text(self, name: str, row: int) -> str | None:
@@ -259,7 +247,7 @@ class _Record:
         value = float(self._numbers[name][row])
         if np.isnan(value):
             return None
-        return int(value) if _NUMBERS[name] in _MINOR else value
+        return int(value) if NUMBER_FIELDS[name].endswith("_minor") else value
 
 
 #: What a row must have to be judged at all.
