@@ -18,12 +18,14 @@ help: ## show what can be made
 
 install: $(STAMP) ## make the virtual environment, exactly as constraints.txt says
 
-# Again only when what is installed, or which versions, has changed.
+# Again only when what is installed, or which versions, has changed. What it says goes to stderr: stdout is the report's, which may
+# be JSON on its way into another program.
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'Python 3.11 or newer is needed: make PYTHON=python3.11 …' >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[test,lint]'
+	@echo 'Setting up $(VENV), about a minute …' >&2
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[test,lint]' >&2
 	@touch $@
 
 demo: $(STAMP) ## run the whole fleet on embedded servers, with synthetic payments
@@ -39,7 +41,8 @@ bench: $(PEER) ## measure throughput and latency on this machine, and the same j
 
 # What nothing but the comparison needs.
 $(PEER): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[compare]'
+	@echo 'Adding what the comparison needs to $(VENV) …' >&2
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt -e '.[compare]' >&2
 	@touch $@
 
 chaos: $(STAMP) ## break a fleet in every way we know, and keep exact books
