@@ -16,7 +16,7 @@ from fraudstream.adapters.email_message import email_message  # noqa: E402 the f
 from fraudstream.adapters.slack_limits import problems  # noqa: E402
 from fraudstream.adapters.slack_message import slack_message  # noqa: E402
 from fraudstream.domain.alert import Answer, Message  # noqa: E402
-from fraudstream.domain.codec import moment  # noqa: E402
+from fraudstream.domain.moments import moment  # noqa: E402
 from tests.support.alerts import a_digest, a_notice  # noqa: E402
 from tests.support.builders import NOW_MS  # noqa: E402
 from tests.support.slack_page import slack_page  # noqa: E402

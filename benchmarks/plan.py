@@ -27,8 +27,8 @@ from fraudstream.adapters.redis_scripts import run
 from fraudstream.adapters.redis_touch import RedisEntityStore
 from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.app.capacity import Measured, Traffic, need, simulate
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.load import load_features
 from fraudstream.features.records import records
 from fraudstream.local import LocalValkey

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from fraudstream.domain.codec import parse_transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.kernel import compute
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore

@@ -11,7 +11,7 @@ import msgspec
 from fraudstream.adapters.postgres_connection import connect
 from fraudstream.adapters.postgres_errors import part_from, translated
 from fraudstream.adapters.redis_alert_journal import JournalLine
-from fraudstream.domain.codec import moment
+from fraudstream.domain.moments import moment
 from fraudstream.stages.alert_ports import AlertGroup
 
 _EVENTS = """

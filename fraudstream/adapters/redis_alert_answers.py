@@ -15,8 +15,8 @@ from fraudstream.adapters.redis_keys import JOURNAL, LABELS, UNDELIVERABLE, Keys
 from fraudstream.adapters.redis_scripts import ALERT_MARK, ALERT_RESEND, Argument, Call, run
 from fraudstream.adapters.redis_stream import plain
 from fraudstream.domain.alert import Answer
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import LabelValue
+from fraudstream.domain.moments import moment
 from fraudstream.stages.alert_policy import POLICIES
 from fraudstream.stages.alert_ports import AlertGroup, Shown
 

@@ -17,7 +17,7 @@ from fraudstream.adapters.redis_janitor import RedisJanitor
 from fraudstream.adapters.redis_keys import DECISIONS, DLQ, FRAUD, GROUPS, RAW, Keys
 from fraudstream.adapters.redis_scripts import TRIM, Argument, Call, run
 from fraudstream.adapters.redis_stream import plain
-from fraudstream.domain.codec import decode_decision
+from fraudstream.domain.decision_codec import decode_decision
 
 _PAGE = 1000
 #: Keys that live for ever by design: work, what people must look at, the rules and models in force, and who is at work.

@@ -13,8 +13,8 @@ from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_scripts import Argument, run
 from fraudstream.adapters.redis_stream import plain
-from fraudstream.domain.codec import decode_decision
 from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision_codec import decode_decision
 
 _DECIDING = ("fraud-check", "ml-scoring")
 #: Entries of one read of the decisions.

@@ -17,7 +17,7 @@ from fraudstream.adapters.redis_keys import GROUP_BYTE, Keys
 from fraudstream.adapters.redis_scripts import TOUCH, Argument, Call, run
 from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.adapters.redis_verdicts import LedgerOptions, chunks
-from fraudstream.domain.codec import VerdictRecord, decode_verdict
+from fraudstream.domain.decision_codec import VerdictRecord, decode_verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.records import Records

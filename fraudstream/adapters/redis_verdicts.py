@@ -16,8 +16,8 @@ from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, GROUP_BYTE, OTHER_GROUP, Keys
 from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, Argument, Call, run
 from fraudstream.adapters.redis_states import StateKeys
-from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_decision, encode_verdict
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.decision_codec import VerdictRecord, decode_verdict, encode_decision, encode_verdict
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.records import records
 from fraudstream.fleet.ports import Delivery

@@ -21,8 +21,8 @@ from fraudstream.app.alerting import copy_once
 from fraudstream.app.channels import channel, links
 from fraudstream.app.connections import every_part
 from fraudstream.domain.alert import Alert, Notice, Severity
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Outcome
+from fraudstream.domain.moments import moment
 from fraudstream.settings import Settings
 from fraudstream.stages.alert_notice import amounts
 

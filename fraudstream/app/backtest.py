@@ -20,9 +20,9 @@ from fraudstream.app.list_library import ListLibrary
 from fraudstream.app.loading import load_rulebook
 from fraudstream.app.people import fleet_tokens
 from fraudstream.app.rule_files import RuleBench
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidRule, InvalidSettings, InvalidSource, InvalidTransaction, TransientError
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import records
 from fraudstream.features.memory import MemoryEntityStore

@@ -22,11 +22,13 @@ from fraudstream.adapters.redis_stream import plain
 from fraudstream.app.connections import address
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.app.processes import cpu_s
-from fraudstream.domain.codec import encode_decision, moment, parse_transaction
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision, Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from fraudstream.domain.errors import TransientError
 from fraudstream.domain.evidence import Action, Reason, RuleHit
+from fraudstream.domain.moments import moment
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.synthetic import generate
 

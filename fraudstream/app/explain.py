@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.app.shelf import Shelf
-from fraudstream.domain.codec import decode_decision, encode_decision, moment
 from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision_codec import decode_decision, encode_decision
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RuleHit, RulesVerdict
+from fraudstream.domain.moments import moment
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.rules.rule import PRECEDENCE
 from fraudstream.stages.fraud_check import RulesJudge

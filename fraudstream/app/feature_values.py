@@ -14,9 +14,9 @@ from fraudstream.adapters.redis_scattered import RedisScatteredStates
 from fraudstream.adapters.tables import vector_table
 from fraudstream.app.connections import every_part
 from fraudstream.app.loading import load_rulebook
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidSettings, InvalidSource, InvalidTransaction
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.inspected import Inspected, inspect, recorded_values
 from fraudstream.features.kernel import records

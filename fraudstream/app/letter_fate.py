@@ -11,8 +11,9 @@ import msgspec
 from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, LABELS, RAW
 from fraudstream.adapters.redis_letters import Place, StoredLetter
 from fraudstream.app.letter_text import DATA, TRUNCATED
-from fraudstream.domain.codec import decode_decision, decode_label, parse_transaction
+from fraudstream.domain.decision_codec import decode_decision, decode_label
 from fraudstream.domain.errors import InvalidLabel, InvalidTransaction
+from fraudstream.domain.transaction_codec import parse_transaction
 
 #: What stands where a card number was.
 MARK = b"[PAN"

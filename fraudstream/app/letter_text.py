@@ -11,7 +11,7 @@ import msgspec
 from fraudstream.adapters.postgres_audit import ClosedLetter
 from fraudstream.adapters.redis_keys import DECISIONS, FRAUD
 from fraudstream.adapters.redis_letters import StoredLetter
-from fraudstream.domain.codec import moment
+from fraudstream.domain.moments import moment
 from fraudstream.telemetry.redact import redact_value, scrub
 
 #: The field of an entry that holds one JSON object, and the one that says that a value was cut.

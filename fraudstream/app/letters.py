@@ -15,8 +15,8 @@ from fraudstream.adapters.redis_letters import Place, RedisLetters, StoredLetter
 from fraudstream.app.letter_edit import Corrected
 from fraudstream.app.letter_fate import Assessed, Fate, Standing, assess
 from fraudstream.app.letter_text import DATA, closed_letter, json_object, shown_letter, transaction_id_of
-from fraudstream.domain.codec import moment
 from fraudstream.domain.errors import FraudstreamError, NotAllowed
+from fraudstream.domain.moments import moment
 from fraudstream.telemetry.redact import scrub
 
 #: Letters that are assessed together.

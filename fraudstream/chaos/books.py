@@ -13,8 +13,8 @@ from fraudstream.adapters.redis_books import Emitted, Letter
 from fraudstream.chaos.absence import Absence
 from fraudstream.chaos.stage import key_of
 from fraudstream.chaos.traffic import Item
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.definitions import SLOT, FeatureSet
 from fraudstream.features.inspected import entity_kinds
 from fraudstream.features.kernel import compute

@@ -4,9 +4,9 @@ The last look before a body leaves the producer: a clear card number must never 
 
 from collections.abc import Sequence
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidTransaction
 from fraudstream.domain.masking import has_card_number, may_hold_card_number
+from fraudstream.domain.transaction_codec import parse_transaction
 
 #: A clock so late that no timestamp is in its future: here only digits matter.
 _END_OF_TIME_MS = 2**32 * 1000

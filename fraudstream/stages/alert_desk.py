@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from fraudstream.domain.alert import Message, Notice, Severity
-from fraudstream.domain.codec import moment
 from fraudstream.domain.errors import AlertFailed, TransientError
+from fraudstream.domain.moments import moment
 from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.ports import Clock

@@ -8,7 +8,7 @@ from itertools import takewhile
 import msgspec
 
 from fraudstream.domain.alert import Digest, FoldedGroup, Notice, Severity
-from fraudstream.domain.codec import moment
+from fraudstream.domain.moments import moment
 from fraudstream.stages.alert_ports import AlertGroup, DigestFacts, Shown
 from fraudstream.stages.alert_text import amount_text, plain, plain_id
 

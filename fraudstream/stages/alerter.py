@@ -10,9 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fraudstream.domain.codec import decode_decision
 from fraudstream.domain.currency import EXPONENTS
 from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision_codec import decode_decision
 from fraudstream.fleet.ports import Delivery, Handled, Letter
 from fraudstream.stages.alert_grouping import bearing
 from fraudstream.stages.alert_ports import AlertFolder, Folded, Raised

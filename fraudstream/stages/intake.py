@@ -8,10 +8,11 @@ from operator import attrgetter
 
 import msgspec
 
-from fraudstream.domain.codec import MAX_BODY_BYTES, decode_transaction
 from fraudstream.domain.errors import InvalidTransaction
+from fraudstream.domain.limits import MAX_BODY_BYTES
 from fraudstream.domain.masking import HIDDEN, is_sensitive, mask_cards
 from fraudstream.domain.tokens import Tokens
+from fraudstream.domain.transaction_codec import decode_transaction
 from fraudstream.fleet.ports import Delivery, Letter
 from fraudstream.stages.case import Case
 from fraudstream.stages.neighbours import Neighbours

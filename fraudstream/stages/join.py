@@ -3,9 +3,9 @@ Two verdicts and a transaction become a decision.
 """
 
 from fraudstream.decision.policy import DecisionPolicy, decide
-from fraudstream.domain.codec import moment, shared_moment
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
+from fraudstream.domain.moments import moment, shared_moment
 from fraudstream.domain.transaction import Transaction
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from fraudstream.domain.codec import decode_label
 from fraudstream.domain.decision import Label
+from fraudstream.domain.decision_codec import decode_label
 from fraudstream.domain.errors import InvalidLabel
 from fraudstream.domain.tokens import Tokens
 from fraudstream.fleet import crash

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from fraudstream.domain.codec import VerdictRecord
+from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.fleet.ports import Delivery
 from fraudstream.stages.case import Case
 

@@ -8,8 +8,8 @@ from typing import Protocol
 
 import msgspec
 
-from fraudstream.domain.codec import VerdictRecord
 from fraudstream.domain.decision import Decision, Label
+from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.domain.evidence import Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.records import Records

@@ -8,8 +8,9 @@ from typing import Any
 
 import msgspec
 
-from fraudstream.domain.codec import MAX_BODY_BYTES, decode_decision
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision
+from fraudstream.domain.decision_codec import decode_decision
+from fraudstream.domain.limits import MAX_BODY_BYTES
 from fraudstream.domain.masking import HIDDEN, has_card_number, is_card_number_id, is_sensitive, mask_cards
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import DecisionStore, Delivery, Handled, Letter

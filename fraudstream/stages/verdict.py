@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.decision.policy import DecisionPolicy
-from fraudstream.domain.codec import VerdictRecord
 from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.domain.evidence import Fallback, Verdict
 from fraudstream.domain.tokens import Tokens
 from fraudstream.domain.transaction import Transaction

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidFeatures
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.catalogue import AGGREGATES
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import records

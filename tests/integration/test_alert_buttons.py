@@ -16,8 +16,8 @@ from redis.asyncio import Redis
 
 from fraudstream.app.alert_presses import serve_presses
 from fraudstream.app.run import run_workers
-from fraudstream.domain.codec import encode_decision
 from fraudstream.domain.decision import Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.local import LocalValkey
 from fraudstream.settings import Settings, load

@@ -10,8 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from fraudstream.app.run import run_workers
-from fraudstream.domain.codec import encode_decision
 from fraudstream.domain.decision import Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from fraudstream.local import LocalValkey
 from fraudstream.settings import load
 from tests.support.builders import a_decision, a_transaction

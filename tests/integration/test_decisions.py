@@ -16,9 +16,9 @@ from redis import Redis
 from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.adapters.postgres_rows import COLUMNS
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.evidence import Action, RuleHit
+from fraudstream.domain.moments import moment
 from tests.support.builders import NOW_MS, a_decision, a_transaction
 from tests.support.shell import ROOT, answer, run, servers_of
 from tests.support.system import a_system, append, payments, rows, wait_until_done

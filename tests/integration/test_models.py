@@ -26,7 +26,7 @@ from fraudstream.app.model_registry import load_pushed, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.models import ModelDesk, open_model_desk
 from fraudstream.app.shelf import Shelf
-from fraudstream.domain.codec import decode_decision
+from fraudstream.domain.decision_codec import decode_decision
 from fraudstream.domain.errors import IncompatibleModel, ModelRefused
 from fraudstream.domain.evidence import ModelVerdict
 from fraudstream.features.load import load_features

@@ -15,10 +15,10 @@ from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.postgres_migrations import migrate, migrations_folder
 from fraudstream.adapters.postgres_partitions import KEPT, maintain
 from fraudstream.adapters.postgres_rows import COLUMNS, row_of
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.errors import DecisionStoreUnavailable
 from fraudstream.domain.evidence import Action, RuleHit
+from fraudstream.domain.moments import moment
 from tests.support.builders import NOW_MS, a_decision
 from tests.support.shell import answer, servers_of
 

@@ -8,10 +8,11 @@ import msgspec
 import pytest
 
 from fraudstream.adapters.postgres import PostgresDecisionStore
-from fraudstream.domain.codec import decode_decision, encode_decision, moment
 from fraudstream.domain.decision import Decision, LabelValue, Outcome
+from fraudstream.domain.decision_codec import decode_decision, encode_decision
 from fraudstream.domain.errors import DecisionStoreUnavailable, InvalidSettings, UnsuitableServer
 from fraudstream.domain.evidence import Action, Fallback, Reason, RuleHit
+from fraudstream.domain.moments import moment
 from fraudstream.local import LocalPostgres
 from tests.support.builders import NOW_MS, a_decision, a_label, a_transaction
 from tests.support.deaf_proxy import DeafProxy

@@ -14,9 +14,9 @@ from redis.asyncio import Redis
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions
 from fraudstream.adapters.redis_verdicts import LedgerOptions
 from fraudstream.decision.policy import DecisionPolicy
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.evidence import Fallback, Verdict
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.worker import Worker
 from fraudstream.local import LocalValkey

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from redis import Redis
 
 from fraudstream.adapters.postgres_migrations import migrate
-from fraudstream.domain.codec import encode_decision
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from tests.support.builders import a_decision, a_transaction
 from tests.support.deaf_proxy import DeafProxy
 from tests.support.system import a_system, letters, recorded_ids, rows, wait_until_done

@@ -22,8 +22,8 @@ from fraudstream.app.local_system import LocalSystem
 from fraudstream.app.rule_files import RuleBench
 from fraudstream.app.rule_sets import RuleDesk
 from fraudstream.app.rule_watch import RuleWatch
-from fraudstream.domain.codec import decode_decision
 from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision_codec import decode_decision
 from fraudstream.domain.errors import InvalidRule, RuleSetRefused, StreamUnavailable
 from fraudstream.domain.evidence import RulesVerdict
 from fraudstream.domain.tokens import Tokens

@@ -11,9 +11,9 @@ import pytest
 
 from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.app.loading import load_rulebook
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Label, LabelValue, Outcome
 from fraudstream.domain.evidence import Action, RuleHit
+from fraudstream.domain.moments import moment
 from fraudstream.local import LocalValkey
 from fraudstream.settings import Settings
 from tests.support.builders import NOW_MS, a_decision, a_transaction

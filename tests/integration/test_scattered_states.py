@@ -24,9 +24,9 @@ from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScat
 from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.adapters.redis_touch import RedisEntityStore
 from fraudstream.adapters.redis_verdicts import LedgerOptions
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Label, LabelValue, Outcome
 from fraudstream.domain.errors import DecisionStoreUnavailable, StreamUnavailable
+from fraudstream.domain.moments import moment
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.kernel import compute
 from fraudstream.features.layout import place_in

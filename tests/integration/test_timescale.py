@@ -17,9 +17,9 @@ from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.postgres_migrations import is_for, migrations_folder
 from fraudstream.adapters.postgres_queries import QUERIES
 from fraudstream.adapters.postgres_rows import COLUMNS, row_of
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.evidence import Action, RuleHit
+from fraudstream.domain.moments import moment
 from tests.support.builders import NOW_MS, a_decision, a_transaction
 from tests.support.pglite import timescale
 

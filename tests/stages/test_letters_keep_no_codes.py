@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.codec import encode_decision, parse_transaction
+from fraudstream.domain.decision_codec import encode_decision
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.stages.intake import letter_for
 from fraudstream.stages.recorder import Recorder
 from tests.support.builders import NOW_MS, a_decision, a_delivery, a_transaction

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fraudstream.domain.codec import VerdictRecord
+from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.domain.evidence import RulesVerdict
 from fraudstream.fleet.ports import Delivery
 from fraudstream.stages import intake

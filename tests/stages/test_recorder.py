@@ -5,9 +5,10 @@ import msgspec
 import pytest
 
 from fraudstream.adapters.postgres import PostgresDecisionStore
-from fraudstream.domain.codec import MAX_BODY_BYTES, decode_decision, encode_decision
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.decision_codec import decode_decision, encode_decision
 from fraudstream.domain.errors import DecisionStoreUnavailable
+from fraudstream.domain.limits import MAX_BODY_BYTES
 from fraudstream.fleet.ports import Delivery, Letter
 from fraudstream.stages.recorder import MAX_AT_ONCE, Recorder
 from tests.support.builders import a_decision, a_delivery, a_delivery_of, a_transaction

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.codec import MAX_BODY_BYTES
+from fraudstream.domain.limits import MAX_BODY_BYTES
 from fraudstream.domain.masking import has_card_number
 from fraudstream.fleet.ports import Letter
 from fraudstream.stages.intake import decode_batch, letter_for

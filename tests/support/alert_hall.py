@@ -16,8 +16,8 @@ from fraudstream.adapters.redis_alerts import RedisAlertBook, RedisAlertFolder
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import FRAUD, Keys
 from fraudstream.domain.alert import Message, Severity
-from fraudstream.domain.codec import encode_decision
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from fraudstream.domain.errors import AlertFailed
 from fraudstream.fleet.ports import Delivery, Handled
 from fraudstream.stages.alert_desk import AlertDesk

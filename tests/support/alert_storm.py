@@ -19,9 +19,10 @@ import msgspec
 from redis.asyncio import Redis
 
 from fraudstream.adapters.slack_limits import problems
-from fraudstream.domain.codec import encode_decision, moment
 from fraudstream.domain.decision import Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from fraudstream.domain.evidence import Action, Reason, RuleHit
+from fraudstream.domain.moments import moment
 from fraudstream.local import LocalPostgres, LocalValkey
 from tests.support.builders import a_decision, a_transaction
 from tests.support.fake_slack import FakeSlack

@@ -5,8 +5,8 @@ Alerts, notices and digests with plain values, of which a test names only what i
 from typing import Any
 
 from fraudstream.domain.alert import Alert, Digest, FoldedGroup, Notice, Severity
-from fraudstream.domain.codec import moment
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.moments import moment
 from fraudstream.stages.alert_grouping import bearing
 from fraudstream.stages.alert_ports import AlertGroup
 from fraudstream.stages.alert_text import build_alert

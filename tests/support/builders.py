@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from fraudstream.domain.codec import encode_decision, moment
 from fraudstream.domain.decision import DECISION_SCHEMA, Decision, Label, LabelValue, Outcome
+from fraudstream.domain.decision_codec import encode_decision
 from fraudstream.domain.evidence import Action, Reason, RuleHit
+from fraudstream.domain.moments import moment
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery
 

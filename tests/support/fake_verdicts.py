@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.domain.codec import VerdictRecord
 from fraudstream.domain.decision import Decision
+from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RulesVerdict, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet

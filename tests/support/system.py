@@ -18,7 +18,7 @@ from redis import Redis
 
 from fraudstream.adapters.redis_keys import GROUPS
 from fraudstream.app.local_system import LocalSystem
-from fraudstream.domain.codec import parse_transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.layout import HASH_BYTES
 from fraudstream.features.load import load_features

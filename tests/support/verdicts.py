@@ -10,8 +10,8 @@ from fraudstream.adapters.redis_keys import DECISIONS, FRAUD
 from fraudstream.adapters.redis_stream import RedisTransactionStream
 from fraudstream.adapters.redis_touch import RedisEntityStore
 from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisOverdue, RedisVerdictLedger
-from fraudstream.domain.codec import VerdictRecord, decode_decision
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.decision_codec import VerdictRecord, decode_decision
 from fraudstream.domain.evidence import ModelVerdict, RulesVerdict, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet

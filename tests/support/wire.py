@@ -5,9 +5,9 @@ Bodies of ``transactions:raw`` as a producer would write them, and what becomes 
 import json
 from typing import Any
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidTransaction
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from tests.support.builders import NOW_MS
 
 #: A number that passes Luhn and belongs to nobody: the test card of every payment provider.

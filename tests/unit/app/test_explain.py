@@ -11,8 +11,8 @@ import pytest
 from fraudstream.app.explain import Verdict, explain, redecide
 from fraudstream.app.shelf import Shelf
 from fraudstream.decision.policy import DecisionPolicy
-from fraudstream.domain.codec import decode_decision, encode_decision
 from fraudstream.domain.decision import Decision, Outcome
+from fraudstream.domain.decision_codec import decode_decision, encode_decision
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RuleHit, RulesVerdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.settings import Settings

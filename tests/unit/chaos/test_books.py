@@ -16,7 +16,7 @@ from fraudstream.adapters.redis_books import Emitted, Letter
 from fraudstream.chaos.absence import Absence
 from fraudstream.chaos.books import Evidence, Findings, audit
 from fraudstream.chaos.traffic import Item, Poison, traffic
-from fraudstream.domain.codec import parse_transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore

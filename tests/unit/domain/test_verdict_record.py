@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.codec import VerdictRecord, decode_verdict, encode_verdict
+from fraudstream.domain.decision_codec import VerdictRecord, decode_verdict, encode_verdict
 from fraudstream.domain.evidence import Action, Fallback, ModelVerdict, Reason, RuleHit, RulesVerdict, Verdict
 
 _words = st.text(max_size=20)

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidSource
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.producers.files import BadRow, read_file
 from fraudstream.producers.json_lines import MAX_LINE_BYTES
 from fraudstream.producers.labelled import Labelled

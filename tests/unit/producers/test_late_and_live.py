@@ -3,8 +3,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidSettings, InvalidSource
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.late import refuse_late
 from fraudstream.producers.live import live

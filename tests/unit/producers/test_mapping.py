@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from fraudstream.domain.codec import _Wire
 from fraudstream.domain.errors import InvalidSource
+from fraudstream.domain.transaction_codec import _Wire
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.mapping import WIRE_FIELDS, load_mapping
 from fraudstream.producers.translate import Translator

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.producers.synthetic import demo_plan, generate, training_plan
 
 _HOUR_MS = 3_600_000

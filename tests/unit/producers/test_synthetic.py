@@ -5,10 +5,10 @@ from collections import Counter
 import msgspec
 import pytest
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.domain.masking import has_card_number
 from fraudstream.domain.transaction import Transaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.producers.attack_plans import CardTesting
 from fraudstream.producers.labelled import Labelled
 from fraudstream.producers.plan import ATTACKS, DAY_MS, Scenario

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.codec import MAX_AHEAD_MS, moment, shared_moment
+from fraudstream.domain.limits import MAX_AHEAD_MS
+from fraudstream.domain.moments import moment, shared_moment
 from tests.support.builders import NOW_MS
 from tests.support.wire import a_body, read, refusal
 

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain import codec
-from fraudstream.domain.codec import MAX_ID_BYTES, MAX_TEXT_BYTES, parse_transaction
+from fraudstream.domain import transaction_codec
 from fraudstream.domain.errors import InvalidTransaction
+from fraudstream.domain.limits import MAX_ID_BYTES, MAX_TEXT_BYTES
+from fraudstream.domain.transaction_codec import parse_transaction
 
 NOW_MS = 1_769_990_400_000
 _texts = st.one_of(
@@ -52,7 +53,7 @@ def test_a_body_that_is_taken_over_reads_as_it_would_when_looked_through(fields:
     quick = read(body)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(codec, "_read_plain", lambda _: None)
+        patch.setattr(transaction_codec, "_read_plain", lambda _: None)
         thorough = read(body)
 
     assert quick == thorough
@@ -61,7 +62,7 @@ def test_a_body_that_is_taken_over_reads_as_it_would_when_looked_through(fields:
 def test_what_our_producers_send_is_taken_over() -> None:
     body = b'{"transaction_id":"tx","amount":"6.99","timestamp":"2026-01-19T00:20:28.927Z","user_id":"u","latitude":19.6}'
 
-    assert codec._read_plain(body) is not None
+    assert transaction_codec._read_plain(body) is not None
 
 
 def test_a_plain_text_is_never_longer_than_what_is_refused() -> None:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fraudstream.domain.codec import parse_transaction
 from fraudstream.domain.errors import InvalidTransaction
+from fraudstream.domain.transaction_codec import parse_transaction
 from tests.support.builders import NOW_MS
 from tests.support.wire import CARD, a_body, read, refusal
 
