@@ -73,7 +73,7 @@ def busy() -> tuple[Metrics, GroupReport]:
     Return a deciding worker's metrics with a hundred rules.
     """
     metrics = Metrics(groups=("fraud-check", "ml-scoring"), producer=False, monitor=False)
-    metrics.know_rules("a" * 64, [(f"rule_{number:03}", "block") for number in range(100)])
+    metrics.rules.know_rules("a" * 64, [(f"rule_{number:03}", "block") for number in range(100)])
     return metrics, GroupReport(metrics, stream="transactions:raw", group="fraud-check", worker="host:1:aa")
 
 

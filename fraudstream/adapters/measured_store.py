@@ -35,7 +35,7 @@ class MeasuredDecisionStore:
         self._metrics = metrics
         self._sink = sink
         self._troubles = troubles
-        metrics.know_sink(sink, _TABLES)
+        metrics.sinks.know_sink(sink, _TABLES)
 
     async def record(self, decisions: Iterable[Decision]) -> Recorded:
         """
@@ -53,7 +53,7 @@ class MeasuredDecisionStore:
         recorded = await self._measured(self._store.record_labels(labels))
         said = {each.label_id: each.label.value for each in reversed(labels)}
         for value, count in Counter(said[label_id] for label_id in recorded.stored).items():
-            self._metrics.feedback_labels_total.labels(value).inc(count)
+            self._metrics.sinks.feedback_labels_total.labels(value).inc(count)
         self._rows("labels", len(recorded.stored))
         return recorded
 
@@ -67,13 +67,13 @@ class MeasuredDecisionStore:
         took_s = time.perf_counter() - started
         if took_s > SLOW_WRITE_S and self._troubles is not None:
             self._troubles.note("writes", f"the database took {took_s:.1f} s for a batch")
-        self._metrics.sink_write_duration_seconds.labels(self._sink).observe(took_s)
-        self._metrics.sink_last_commit_timestamp_seconds.labels(self._sink).set_to_current_time()
+        self._metrics.sinks.sink_write_duration_seconds.labels(self._sink).observe(took_s)
+        self._metrics.sinks.sink_last_commit_timestamp_seconds.labels(self._sink).set_to_current_time()
         self._wrote("failed" if recorded.refused else "committed")
         return recorded
 
     def _wrote(self, outcome: str) -> None:
-        self._metrics.sink_writes_total.labels(self._sink, outcome).inc()
+        self._metrics.sinks.sink_writes_total.labels(self._sink, outcome).inc()
 
     def _rows(self, table: str, count: int) -> None:
-        self._metrics.sink_rows_total.labels(self._sink, table).inc(count)
+        self._metrics.sinks.sink_rows_total.labels(self._sink, table).inc(count)

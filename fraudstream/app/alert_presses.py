@@ -30,7 +30,7 @@ from fraudstream.domain.alert import Answer
 from fraudstream.domain.errors import InvalidSettings
 from fraudstream.settings import Settings
 from fraudstream.telemetry.metrics import Metrics
-from fraudstream.telemetry.report import AlertMetrics
+from fraudstream.telemetry.report import AlertReport
 
 #: Everybody who sees the message.
 EVERYBODY = "*"
@@ -113,7 +113,7 @@ async def serve_presses(
             presses.act,
             now_s=time.time,
             also_answered=urlsplit(settings.slack_base_url).netloc,
-            count=lambda action, outcome: metrics.slack_interactions_total.labels(action, outcome).inc(),
+            count=lambda action, outcome: metrics.alerts.slack_interactions_total.labels(action, outcome).inc(),
         )
         try:
             runner, taken = await serve_interactions(interactions, host, port)
@@ -123,8 +123,7 @@ async def serve_presses(
         structlog.get_logger().info("presses_served", host=host, port=taken)
         ready(taken)
         alerting = [
-            Alerting(settings, RedisAlerts(part.client, part.keys), AlertMetrics(metrics), stack, only="slack")
-            for part in parts
+            Alerting(settings, RedisAlerts(part.client, part.keys), AlertReport(metrics), stack, only="slack") for part in parts
         ]
         await _beside(settings, alerting, stop)
 

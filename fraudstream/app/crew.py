@@ -61,7 +61,7 @@ from fraudstream.stages.shadow_scoring import Shadows
 from fraudstream.stages.step_in import ABSENT, StepIn
 from fraudstream.stages.verdict import Judge, VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
-from fraudstream.telemetry.report import AlertMetrics, GroupReport
+from fraudstream.telemetry.report import AlertReport, GroupReport
 
 #: Shortest time between two reads of the groups whose results no payment waits for, in seconds: a database transaction costs
 #: both sides a millisecond before its first row, and at 5,000 payments a second holds a thousand rows then.
@@ -410,7 +410,7 @@ class Crew:
         return store
 
     async def _alerter(self, seat: Seat, stream: RedisTransactionStream, group_report: GroupReport) -> Stage:
-        report = AlertMetrics(self._metrics, group_report.troubles)
+        report = AlertReport(self._metrics, group_report.troubles)
         seat.alerting = Alerting(self._settings, RedisAlerts(seat.commands, seat.keys), report, seat.stack)
         chosen = policies(self._settings)
         folder = RedisAlertFolder(

@@ -85,7 +85,7 @@ def _told_if_failed(chore: asyncio.Task[None]) -> None:
 
 async def _feel_stalls(ended: asyncio.Event, crew: Crew, settings: Settings, metrics: Metrics) -> None:
     def told(stall: Stall) -> None:
-        metrics.stalled(stall.late_s, stall.own_s, stall.change_s if stall.changing else None)
+        metrics.worker.stalled(stall.late_s, stall.own_s, stall.change_s if stall.changing else None)
 
     every_s = FEEL_EVERY_S if OTHER_GROUP.keys() & set(settings.groups) else _FEEL_SELDOM_S
     with LoopTime() as spent:

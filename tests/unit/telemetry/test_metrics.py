@@ -192,8 +192,8 @@ def test_an_id_too_long_for_an_exemplar_is_left_out_and_still_counted(length: in
 def test_answers_of_a_batch_are_counted_by_kind():
     metrics = Metrics()
 
-    metrics.touched("fraud-check", ["first", "first", "done"])
-    metrics.completed("ml-scoring", ["emitted", "gone"])
+    metrics.decisions.touched("fraud-check", ["first", "first", "done"])
+    metrics.decisions.completed("ml-scoring", ["emitted", "gone"])
 
     assert value(metrics, "touches_total", group="fraud-check", result="first") == 2
     assert value(metrics, "touches_total", group="fraud-check", result="done") == 1
@@ -203,7 +203,7 @@ def test_answers_of_a_batch_are_counted_by_kind():
 def test_a_worker_is_in_one_state_at_a_time():
     metrics = Metrics()
 
-    metrics.changed("draining")
+    metrics.worker.changed("draining")
 
     states = {state: value(metrics, "worker_state", state=state) for state in ("starting", "running", "draining", "stopped")}
     assert states == {"starting": 0, "running": 0, "draining": 1, "stopped": 0}
@@ -211,9 +211,9 @@ def test_a_worker_is_in_one_state_at_a_time():
 
 def test_a_new_rule_set_replaces_the_version_and_opens_its_rules_at_zero():
     metrics = Metrics()
-    metrics.know_rules("a" * 64, [("R1", "block")])
+    metrics.rules.know_rules("a" * 64, [("R1", "block")])
 
-    metrics.know_rules("b" * 64, [("R1", "block"), ("R2", "review")])
+    metrics.rules.know_rules("b" * 64, [("R1", "block"), ("R2", "review")])
 
     assert value(metrics, "ruleset_info", version="b" * 12) == 1
     assert value(metrics, "ruleset_info", version="a" * 12) is None
@@ -223,8 +223,8 @@ def test_a_new_rule_set_replaces_the_version_and_opens_its_rules_at_zero():
 def test_a_loaded_model_and_a_sink_open_their_series():
     metrics = Metrics()
 
-    metrics.know_models([("fraud", "1", "champion")], "CPUExecutionProvider")
-    metrics.know_sink("postgres", ["approved_transactions"])
+    metrics.models.know_models([("fraud", "1", "champion")], "CPUExecutionProvider")
+    metrics.sinks.know_sink("postgres", ["approved_transactions"])
 
     assert value(metrics, "model_info", model="fraud", version="1", provider="CPUExecutionProvider", role="champion") == 1
     assert value(metrics, "model_score_ratio_count", model="fraud") == 0
@@ -234,8 +234,8 @@ def test_a_loaded_model_and_a_sink_open_their_series():
 
 def test_a_worker_stays_under_a_thousand_series():
     metrics = Metrics(groups=["fraud-check", "ml-scoring"], monitor=False)
-    metrics.know_rules("a" * 64, [(f"R{number:03}", "block") for number in range(100)])
-    metrics.know_models([("fraud", "1", "champion")], "CPUExecutionProvider")
+    metrics.rules.know_rules("a" * 64, [(f"R{number:03}", "block") for number in range(100)])
+    metrics.models.know_models([("fraud", "1", "champion")], "CPUExecutionProvider")
 
     samples = sum(len(family.samples) for family in metrics.registry.collect())
 
