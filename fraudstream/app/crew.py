@@ -46,6 +46,7 @@ from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.sharing import Post, Sharing
 from fraudstream.fleet.stalls import Changes
+from fraudstream.fleet.turns import Turns
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
@@ -110,6 +111,7 @@ class Crew:
             grace_ms=max(250, settings.decision_deadline_ms),
         )
         self.changes = Changes()
+        self._turns = Turns()
         self._judges: dict[str, Judge] = {}
         self._neighbours: dict[int, Neighbours] = {}
         self._kept_store: PostgresDecisionStore | None = None
@@ -248,6 +250,7 @@ class Crew:
                 overdue=overdue if stepping_in else None,
                 overdue_every_s=settings.decision_deadline_ms / 1000 / _LOOKS_PER_DEADLINE,
                 ready=self._ready(made, seat),
+                turns=self._turns,
             )
         )
 

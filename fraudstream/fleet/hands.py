@@ -14,6 +14,7 @@ from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.metered import Metered
 from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Stage, TransactionStream
+from fraudstream.fleet.turns import Turns
 
 #: An entry that is handed out for the second time was in the hands of one process that died: most often of something else.
 ONCE_MORE = 2
@@ -49,16 +50,26 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 class Hands:
     """
     Work deliveries through a stage, each to exactly one end: settled, acknowledged, given back or buried.
+
+    ``turns`` are shared by all who work on the same event loop.
     """
 
     def __init__(
-        self, stage: Stage, stream: TransactionStream, limits: Limits, report: FleetReport, rng: random.Random
+        self,
+        stage: Stage,
+        stream: TransactionStream,
+        limits: Limits,
+        report: FleetReport,
+        rng: random.Random,
+        *,
+        turns: Turns | None = None,
     ) -> None:
         self._stage = stage
         self._stream = stream
         self._limits = limits
         self._report = report
         self._rng = rng
+        self._turns = turns or Turns()
         self._held: dict[bytes, Delivery] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(limits.batches_in_hand)
@@ -175,7 +186,7 @@ class Hands:
             await self._try(batch)
 
     async def _try(self, batch: Sequence[Delivery]) -> None:
-        work = Metered(self._stage.work(batch))
+        work = Metered(self._stage.work(batch), self._turns)
         try:
             await self._finish(await work)
         except TransientError:

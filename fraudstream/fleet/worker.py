@@ -13,6 +13,7 @@ from fraudstream.fleet.backoff import full_jitter
 from fraudstream.fleet.hands import ONCE_MORE, Hands, Limits
 from fraudstream.fleet.heartbeat import Heartbeat
 from fraudstream.fleet.ports import Delivery, FleetReport, Heart, OverdueSource, Stage, TransactionStream
+from fraudstream.fleet.turns import Turns
 
 #: Reads the next deliveries of one kind; an empty list means that there are none now.
 Source = Callable[[], Awaitable[list[Delivery]]]
@@ -23,7 +24,8 @@ class Worker:
     Run a stage over a stream until told to stop.
 
     With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there. ``ready`` is
-    asked before each read how many entries it would be good to have; 0 means as many as there are.
+    asked before each read how many entries it would be good to have; 0 means as many as there are. Workers of one event loop
+    share their ``turns``.
     """
 
     def __init__(
@@ -38,12 +40,13 @@ class Worker:
         overdue: OverdueSource | None = None,
         overdue_every_s: float = 0.0625,
         ready: Callable[[], Awaitable[int]] | None = None,
+        turns: Turns | None = None,
     ) -> None:
         self._stream = stream
         self._limits = limits
         self._report = report
         self._rng = rng
-        self._hands = Hands(stage, stream, limits, report, rng)
+        self._hands = Hands(stage, stream, limits, report, rng, turns=turns)
         self._heartbeat = Heartbeat(heart, lambda: self._hands.held, life_s=limits.heartbeat_life_s, report=report)
         self._overdue = overdue
         self._overdue_every_s = overdue_every_s

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fraudstream.fleet.metered import Metered
+from fraudstream.fleet.turns import Turns
 
 
 def burn(cpu_s: float) -> None:
@@ -28,7 +29,7 @@ async def test_only_its_own_steps_are_counted() -> None:
             burn(0.02)
             await asyncio.sleep(0)
 
-    metered = Metered(work())
+    metered = Metered(work(), Turns())
     beside = asyncio.create_task(other())
 
     result = await metered
@@ -44,7 +45,7 @@ async def test_what_it_raises_comes_through() -> None:
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        await Metered(work())
+        await Metered(work(), Turns())
 
 
 async def test_a_cancellation_reaches_it() -> None:
@@ -57,7 +58,7 @@ async def test_a_cancellation_reaches_it() -> None:
             ended.append(True)
 
     async def run() -> None:
-        await Metered(work())
+        await Metered(work(), Turns())
 
     task = asyncio.create_task(run())
     await asyncio.sleep(0)
