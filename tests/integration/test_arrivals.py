@@ -2,23 +2,59 @@
 Replies that are read where they arrive, on both event loops: whole, in order, and an error where there will be none.
 """
 
+import ast
 import asyncio
+import hashlib
+import inspect
 import socket
+import textwrap
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import redis
 import uvloop
+from packaging.requirements import Requirement
+from redis._parsers.hiredis import _AsyncHiredisParser
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 
+from fraudstream.adapters.redis_arrivals import PromptConnection, Replies
 from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_scripts import run
 from fraudstream.local import LocalValkey
 
 Loop = Callable[[], asyncio.AbstractEventLoop]
 loops = pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+#: What ours does in the client's place, or relies on: the first digits of the SHA-256 of its code in redis-py 8.1.
+INSIDES = {
+    (Connection, "_connect"): "2a4a2ee4dd63",
+    (Connection, "_connection_arguments"): "0ae5fb37b2de",
+    (SSLConnection, "_connection_arguments"): "3cc59ebeabb2",
+    (_AsyncHiredisParser, "on_connect"): "20c15efdcd2e",
+    (_AsyncHiredisParser, "on_disconnect"): "57638634c126",
+    (_AsyncHiredisParser, "can_read"): "e71c0d4ddf6d",
+    (_AsyncHiredisParser, "read_from_socket"): "0ee487cb1a6d",
+    (_AsyncHiredisParser, "read_response"): "e85bf9564c7d",
+}
+
+
+def fingerprint(owner: type, name: str) -> str:
+    """
+    Return the first digits of the SHA-256 of a method's code; comments, the docstring and the layout do not count.
+    """
+    method = getattr(owner, name, None)
+    if method is None:
+        return "there is none"
+    (code,) = ast.parse(textwrap.dedent(inspect.getsource(method))).body
+    if ast.get_docstring(code):
+        del code.body[0]
+    return hashlib.sha256(ast.unparse(code).encode()).hexdigest()[:12]
 
 
 @contextmanager
@@ -98,3 +134,39 @@ def test_a_reply_that_nobody_waits_for_any_more_is_not_taken_for_the_next_one(va
 
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(cancel_and_ask()) == [b"mine"]
+
+
+@pytest.mark.parametrize(("owner", "name"), INSIDES)
+def test_a_step_that_another_version_of_the_client_takes_is_not_left_out_in_silence(owner: type, name: str) -> None:
+    assert fingerprint(owner, name) == INSIDES[owner, name], (
+        f"{owner.__name__}.{name} of redis-py {redis.__version__} is not what adapters/redis_arrivals.py was written for: what"
+        " it does now to connect, to trust a server or to notice a lost one would be missing from every connection."
+        " Compare the two, carry over what is new, and only then note the new fingerprint here."
+    )
+
+
+def test_no_version_of_the_client_is_installed_that_nobody_compared() -> None:
+    declared = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    (client,) = [one for one in map(Requirement, declared["project"]["dependencies"]) if one.name == "redis"]
+
+    assert redis.__version__ in client.specifier
+    assert [version for version in ("8.0.1", "8.1.0", "8.1.9", "8.2.0", "9.0.0") if version in client.specifier] == [
+        "8.1.0",
+        "8.1.9",
+    ]
+
+
+@loops
+def test_nothing_that_arrives_takes_the_clients_own_way(valkey: LocalValkey, loop: Loop) -> None:
+    async def ask() -> tuple[object, object, object]:
+        async with connected(RedisAddress(url=valkey.url), connections=1) as client:
+            await run(client, [["ECHO", "x" * 100_000]])
+            connection = await client.connection_pool.get_connection()
+            try:
+                parser = connection._parser
+                return type(connection), type(parser._reader), parser._reader is connection._reader.replies
+            finally:
+                await client.connection_pool.release(connection)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(ask()) == (PromptConnection, Replies, True)
