@@ -69,7 +69,8 @@ class AllKeys:
     All that a server held at one moment, to begin from there once more.
     """
 
-    def __init__(self, kept: Sequence[tuple[bytes, int, bytes]]) -> None:
+    def __init__(self, client: Redis, kept: Sequence[tuple[bytes, int, bytes]]) -> None:
+        self._client = client
         self._kept = kept
 
     @classmethod
@@ -86,9 +87,9 @@ class AllKeys:
             for some in _portions(keys):
                 replies = await run(client, [[word, key] for key in some for word in ("PTTL", "DUMP")])
                 kept += zip(some, (max(0, ttl) for ttl in replies[::2]), replies[1::2], strict=True)
-        return cls(kept)
+        return cls(client, kept)
 
-    async def put_back(self, client: Redis) -> None:
+    async def put_back(self) -> None:
         """
         Leave nothing but this, and return when it stands on disk: what writes it there is not the next measurement's.
 
@@ -96,10 +97,10 @@ class AllKeys:
             StreamUnavailable: Redis did not answer.
         """
         with translated("put back"):
-            await client.flushall()
+            await self._client.flushall()
             for some in _portions(self._kept):
-                await run(client, [["RESTORE", key, ttl_ms, body] for key, ttl_ms, body in some])
-            await client.execute_command("WAITAOF", 1, 0, 0)
+                await run(self._client, [["RESTORE", key, ttl_ms, body] for key, ttl_ms, body in some])
+            await self._client.execute_command("WAITAOF", 1, 0, 0)
 
 
 class ServerMeter:

@@ -5,12 +5,12 @@ What features cost on this machine, client and server apart: 41 of them over fou
 import gc
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from functools import partial
 from operator import attrgetter
 from statistics import median
 
 import msgspec
-from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import RedisAddress, connected
 from fraudstream.adapters.redis_clock import RedisClock
@@ -139,7 +139,7 @@ async def bench_features(
                 for group in _GROUPS
             ]
             payments = _payments(cards, transactions, random.Random(seed))  # noqa: S311 made up, not secret
-            bench = _Bench(features, stores, client, payments)
+            bench = _Bench(features, stores, ServerMeter(client), partial(AllKeys.of, client), payments)
             await bench.fill(cards * _EVENTS_PER_CARD, told)
             before = gc.get_threshold()
             collect_seldom()
@@ -168,11 +168,16 @@ class _Bench:
     """
 
     def __init__(
-        self, features: FeatureSet, stores: Sequence[RedisEntityStore], client: Redis, payments: Iterator[Transaction]
+        self,
+        features: FeatureSet,
+        stores: Sequence[RedisEntityStore],
+        meter: ServerMeter,
+        copied: Callable[[], Awaitable[AllKeys]],
+        payments: Iterator[Transaction],
     ) -> None:
         self._features = features
         self._stores = stores
-        self._client, self._meter = client, ServerMeter(client)
+        self._meter, self._copied = meter, copied
         self._payments = payments
 
     async def fill(self, count: int, told: Callable[[str, int, int], None]) -> None:
@@ -187,9 +192,9 @@ class _Bench:
         cards = list(dict.fromkeys(str(one.card_id) for batch in batches for one in batch))[:_SAMPLED_CARDS]
         layout = self._features.layouts["card"]
         used, length = await self._meter.key_bytes([f"log:{layout.id}:card:{card}" for card in cards])
-        begin, passes = await AllKeys.of(self._client), list[list[_Pass]]()
+        begin, passes = await self._copied(), list[list[_Pass]]()
         for number in range(1, rounds + 1):
-            await begin.put_back(self._client)
+            await begin.put_back()
             passes.append([await self._both(batch) for batch in batches])
             told("rounds", number, rounds)
         times = _Times(passes, count)

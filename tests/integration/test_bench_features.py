@@ -55,7 +55,7 @@ async def test_every_round_begins_from_the_same_states(redis: Redis) -> None:
     await redis.append("log", "more")
     await redis.delete("seen")
     await redis.set("new", "1")
-    await before.put_back(redis)
+    await before.put_back()
 
     # then all is as it was
     assert sorted(await redis.keys()) == [b"log", b"seen"]
