@@ -3,6 +3,8 @@ Models that change under load: what a promotion or a rollback costs the decision
 """
 
 import asyncio
+import itertools
+import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -58,7 +60,8 @@ class SwapPlan(msgspec.Struct, frozen=True, kw_only=True):
     left alone for ``every_s``. Without a rate it is full load: the highest share of what the system does at most at which no
     decision comes ``BOUND_MS`` late by itself; above it nobody could say whose fault a delay is.
 
-    ``other`` is the folder of the second model; None makes one of equal trees and another hash.
+    ``other`` is the folder of the model that is promoted; None makes one of equal trees and another hash for each promotion,
+    so that each of them is loaded.
     """
 
     rate_per_s: float | None = None
@@ -136,7 +139,7 @@ async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
         system.start_workers()
         async with connected(address(system.settings())) as client:
             models = RedisModels(client)
-            folders = [locate(Path("models")), plan.other or twin(locate(Path("models")), system.folder / "twin")]
+            folders = [locate(Path("models")), *([plan.other] if plan.other else _twins(plan, system.folder))]
             desk = ModelDesk(models, registry, features, "bench")
             names = [(await desk.push(folder, reason="bench")).model for folder in folders]
             calm = await _calm(plan, system, progress)
@@ -198,14 +201,22 @@ def _late(latency_ms: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(latency_ms > float(np.median(latency_ms)) + BOUND_MS) if len(latency_ms) else np.zeros(0, dtype=np.bool_)
 
 
-def twin(folder: Path, target: Path) -> Path:
+def _twins(plan: SwapPlan, folder: Path) -> list[Path]:
     """
-    Write a model with the same trees and another hash: what differs is the version number inside the ONNX bytes.
+    Write one model for each promotion that there is time for.
+    """
+    most = math.ceil(plan.seconds / (2 * (plan.every_s + _SURE_S)))
+    return [twin(locate(Path("models")), folder / f"twin-{number}", number) for number in range(2, 2 + most)]
+
+
+def twin(folder: Path, target: Path, number: int = 2) -> Path:
+    """
+    Write a model with the same trees and another hash: what differs is the version number, up to 127, inside the ONNX bytes.
     """
     model, manifest = read_model(folder)
-    model += _MODEL_VERSION + b"\x02"
+    model += _MODEL_VERSION + bytes([number])
     changed = msgspec.structs.replace(
-        decode_manifest(manifest, folder / MANIFEST_FILE), sha256=sha256_hex(model), version="twin"
+        decode_manifest(manifest, folder / MANIFEST_FILE), sha256=sha256_hex(model), version=f"twin-{number}"
     )
     target.mkdir(parents=True)
     (target / MODEL_FILE).write_bytes(model)
@@ -223,12 +234,13 @@ async def _send(system: LocalSystem, bodies: Sequence[Labelled], rate_per_s: flo
 
 async def _swap(plan: SwapPlan, system: LocalSystem, models: RedisModels, names: Sequence[str]) -> list[float]:
     """
-    Promote the second model and roll back, again and again; return how long the worker's loop stood still each time.
+    Promote another model than the first and roll back, again and again; return how long the worker's loop stood still each
+    time.
     """
-    stalls = []
+    stalls, others = [], itertools.cycle(names[1:])
     until = time.monotonic() + plan.seconds - 2 * (plan.every_s + _SURE_S)
     while time.monotonic() < until:
-        for champion, kind in ((names[1], "promote"), (names[0], "rollback")):
+        for champion, kind in ((next(others), "promote"), (names[0], "rollback")):
             await asyncio.sleep(plan.every_s / 2)
             seen = await models.pointer()
             seq = await models.point(seen, Pointer(champion=champion, kind=kind, actor="bench", reason="bench"))

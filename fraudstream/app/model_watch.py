@@ -27,6 +27,8 @@ from fraudstream.telemetry.report import GroupReport
 _AGAIN_S = 30.0
 #: Longest that a thread which loads may keep the interpreter, in seconds: the usual 5 ms, a few times in a batch, are felt.
 _SLICE_S = 0.0005
+#: Models that were in use before and stay loaded: a rollback is at once, and needs no registry.
+_KEPT = 2
 #: Pause between two looks at whether the loop is held up, in seconds.
 _PROBE_S = 0.001
 #: Pause between two reports of drift, in seconds.
@@ -59,6 +61,7 @@ class ModelWatch:
         self._load = load
         self._report = report
         self._loaded: dict[str, OnnxModel] = {}
+        self._earlier: dict[str, OnnxModel] = {}
         self._applied = -1
         self._failed = (-1, 0.0)
 
@@ -103,7 +106,7 @@ class ModelWatch:
         try:
             loaded = {model: await self._ready(model) for model in pointer.models}
             self._judge.use(self._lineup(pointer, loaded))
-            self._loaded = loaded  # what is in it no more goes when the last batch that it scores is over
+            self._keep(loaded)
             self._applied = pointer.seq
             await asyncio.sleep(0)
         finally:
@@ -111,9 +114,18 @@ class ModelWatch:
             await probing
         self._report.models_applied(_told(self._judge.lineup), probe.worst_s if working else None)
 
+    def _keep(self, loaded: dict[str, OnnxModel]) -> None:
+        """
+        Hold what is in use and the last that were; an older one goes when the last batch that it scores is over.
+        """
+        known = self._earlier | self._loaded
+        earlier = [(name, model) for name, model in known.items() if name not in loaded]
+        self._loaded, self._earlier = loaded, dict(earlier[-_KEPT:])
+
     async def _ready(self, model: str) -> OnnxModel:
-        if model in self._loaded:
-            return self._loaded[model]
+        known = self._loaded.get(model) or self._earlier.get(model)
+        if known is not None:
+            return known
         if model == self._from_file.id:
             return self._from_file
         note = await self._models.note(model)

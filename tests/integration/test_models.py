@@ -17,6 +17,7 @@ from redis import Redis
 from fraudstream.adapters.model_folder import ModelFolder
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_models import RedisModels
+from fraudstream.app.bench_swap import twin
 from fraudstream.app.connections import address
 from fraudstream.app.doctor import examine
 from fraudstream.app.explain import Verdict, explain
@@ -234,17 +235,42 @@ async def test_a_worker_follows_the_pointer_and_returns_to_its_file(office: Offi
     assert (shown, worker.value("model_swaps_total")) == (1, 2)
 
 
-async def test_a_model_that_is_no_longer_in_use_is_let_go(office: Office, worker: Worker, rivals: list[Path]) -> None:
+async def test_a_rollback_is_at_once_and_needs_no_registry(office: Office, worker: Worker, rivals: list[Path]) -> None:
+    # given a model that another one has replaced
     one, two = await office.pushed(*rivals)
+    await office.desk().promote(one, reason="on")
+    await worker.watch.start()
+    await office.desk().promote(two, reason="better")
+    await worker.watch.look()
+
+    # when the registry is away at the moment at which the worker hears of the rollback
+    await office.desk().rollback(reason="worse")
+    for model in (one, two):
+        (Path(office.registry.place) / model / MODEL_FILE).unlink()
+
+    # then the first one scores again
+    assert await worker.watch.look() == 1
+    assert [verdict.model for verdict in await worker.verdicts()] == [one]
+
+
+async def test_a_model_that_has_long_been_out_of_use_is_let_go(
+    office: Office, worker: Worker, rivals: list[Path], tmp_path: Path
+) -> None:
+    # given a model that decides
+    twins = [twin(folder, tmp_path / folder.name) for folder in rivals]
+    one, *others = await office.pushed(*rivals, *twins)
     await office.desk().promote(one, reason="on")
     await worker.watch.start()
     old = weakref.ref(worker.judge.lineup.champion)
 
-    await office.desk().promote(two, reason="on")
-    await worker.watch.look()
-    await worker.verdicts()
+    # when three others come after it
+    for model in others:
+        await office.desk().promote(model, reason="on")
+        await worker.watch.look()
+        await worker.verdicts()
     gc.collect()
 
+    # then it is gone
     assert old() is None
 
 
