@@ -6,12 +6,14 @@ References:
 """
 
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 #: Wire types of the format: varint, eight bytes, length-delimited, four bytes.
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
-Field = tuple[int, int, int | bytes]
+Value = int | bytes
+Field = tuple[int, int, Value]
 
 
 def fields(message: bytes) -> Iterator[Field]:
@@ -49,37 +51,45 @@ def submessages(message: bytes, number: int) -> list[bytes]:
     """
     Return the length-delimited values of one field.
     """
-    return texts(fields(message), number)
+    return texts([value for at, _, value in fields(message) if at == number])
 
 
-def texts(found: Iterable[Field], number: int) -> list[bytes]:
+def by_number(message: bytes) -> defaultdict[int, list[Value]]:
+    """
+    Return the raw values of every field of a message, those of one field in the order in which they stand.
+    """
+    found: defaultdict[int, list[Value]] = defaultdict(list)
+    for number, _, value in fields(message):
+        found[number].append(value)
+    return found
+
+
+def texts(values: Iterable[Value]) -> list[bytes]:
     """
     Return a repeated field of length-delimited values.
     """
-    return [value for at, kind, value in found if at == number and kind == BYTES and isinstance(value, bytes)]
+    return [value for value in values if isinstance(value, bytes)]
 
 
-def floats(found: Sequence[Field], number: int) -> list[float]:
+def floats(values: Iterable[Value]) -> list[float]:
     """
     Return a repeated float field, packed or not.
     """
-    raw = b"".join(value for at, kind, value in found if at == number and kind in (BYTES, FIXED32) and isinstance(value, bytes))
+    raw = b"".join(texts(values))
     return list(struct.unpack(f"<{len(raw) // 4}f", raw))
 
 
-def integers(found: Sequence[Field], number: int) -> list[int]:
+def integers(values: Iterable[Value]) -> list[int]:
     """
     Return a repeated int64 field, packed or not.
     """
-    values: list[int] = []
-    for at, _, value in found:
-        if at != number:
-            continue
+    found: list[int] = []
+    for value in values:
         if isinstance(value, int):
-            values.append(_signed(value))
+            found.append(_signed(value))
         else:
-            values.extend(_packed(value))
-    return values
+            found.extend(_packed(value))
+    return found
 
 
 def _packed(raw: bytes) -> Iterator[int]:

@@ -4,13 +4,15 @@ The trees of a gradient-boosted model as they stand in its ONNX bytes, unrolled 
 Reasons are computed from the very bytes that are served: there is no second copy of the model to keep in step.
 """
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.scoring.protobuf import fields, floats, integers, submessages, texts
+from fraudstream.scoring.protobuf import by_number, floats, integers, submessages, texts
 
 # Field numbers of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto.
 _GRAPH, _NODE, _OP_TYPE, _ATTRIBUTE = 7, 1, 4, 5
@@ -47,16 +49,19 @@ class TreePaths:
     base: float
 
 
-@dataclass(frozen=True)
-class _Slot:
-    low: np.float32
-    high: np.float32
+class _Slot(NamedTuple):
+    """
+    What a path asks of one feature; the bounds are exact in float32.
+    """
+
+    low: float
+    high: float
     missing: bool
     share: float
 
 
 #: Lets every value through.
-_OPEN = _Slot(np.float32(-np.inf), np.float32(np.inf), missing=True, share=1.0)
+_OPEN = _Slot(-math.inf, math.inf, missing=True, share=1.0)
 
 
 @dataclass(frozen=True)
@@ -71,15 +76,14 @@ class _Ensemble:
     leaves: str
 
 
-@dataclass(frozen=True)
-class _Node:
+class _Node(NamedTuple):
     """
     One split: below ``value`` is the side ``yes``. ``cover`` counts the training rows that came here (weighted).
     """
 
     leaf: bool
     feature: int
-    value: np.float32
+    value: float
     missing_is_yes: bool
     cover: float
     yes: int
@@ -116,11 +120,11 @@ def _ensemble(model: bytes) -> _Ensemble:
         raise UnreadableTrees(f"it holds {len(found)} tree ensembles where one can be explained")
     ensemble = _Ensemble({}, {}, {}, found[0][1])
     for message in submessages(found[0][0], _ATTRIBUTE):
-        values = list(fields(message))  # walked once: there is one field for each number of each node
-        name = b"".join(texts(values, _NAME)).decode()
-        ensemble.numbers[name] = floats(values, _FLOATS)
-        ensemble.integers[name] = integers(values, _INTS)
-        ensemble.texts[name] = [text.decode() for text in texts(values, _TEXTS) or texts(values, _TEXT)]
+        found_in = by_number(message)  # walked once: there is one field for each number of each node
+        name = b"".join(texts(found_in[_NAME])).decode()
+        ensemble.numbers[name] = floats(found_in[_FLOATS])
+        ensemble.integers[name] = integers(found_in[_INTS])
+        ensemble.texts[name] = [text.decode() for text in texts(found_in[_TEXTS]) or texts(found_in[_TEXT])]
     return ensemble
 
 
@@ -144,18 +148,22 @@ def _trees(ensemble: _Ensemble) -> _Trees:
     """
     ints, numbers = ensemble.integers, ensemble.numbers
     missing_is_yes = ints.get("nodes_missing_value_tracks_true") or [0] * len(ints["nodes_nodeids"])
+    modes, bounds = ensemble.texts["nodes_modes"], np.array(numbers["nodes_values"], dtype=np.float32)
+    above = np.nextafter(bounds, np.float32(np.inf))
+    below = np.where([mode == "BRANCH_LEQ" for mode in modes], above, bounds)
+    nodes = map(
+        _Node,
+        [mode == "LEAF" for mode in modes],
+        ints["nodes_featureids"],
+        below.tolist(),
+        map(bool, missing_is_yes),
+        numbers["nodes_hitrates"],
+        ints["nodes_truenodeids"],
+        ints["nodes_falsenodeids"],
+    )
     trees: _Trees = {}
-    for at, node in enumerate(ints["nodes_nodeids"]):
-        mode, value = ensemble.texts["nodes_modes"][at], np.float32(numbers["nodes_values"][at])
-        trees.setdefault(ints["nodes_treeids"][at], {})[node] = _Node(
-            leaf=mode == "LEAF",
-            feature=ints["nodes_featureids"][at],
-            value=np.nextafter(value, np.float32(np.inf)) if mode == "BRANCH_LEQ" else value,
-            missing_is_yes=bool(missing_is_yes[at]),
-            cover=numbers["nodes_hitrates"][at],
-            yes=ints["nodes_truenodeids"][at],
-            no=ints["nodes_falsenodeids"][at],
-        )
+    for tree, number, node in zip(ints["nodes_treeids"], ints["nodes_nodeids"], nodes, strict=True):
+        trees.setdefault(tree, {})[number] = node
     return trees
 
 
@@ -179,10 +187,9 @@ def _walk(nodes: Mapping[int, _Node], at: int, path: _Path) -> Iterator[tuple[in
 
 
 def _narrow(slot: _Slot, node: _Node, *, yes: bool, share: float) -> _Slot:
-    return replace(
-        slot,
-        high=min(slot.high, node.value) if yes else slot.high,
+    return _Slot(
         low=slot.low if yes else max(slot.low, node.value),
+        high=min(slot.high, node.value) if yes else slot.high,
         missing=slot.missing and node.missing_is_yes == yes,
         share=max(slot.share * share, _LEAST_SHARE),
     )
