@@ -18,6 +18,9 @@ from fraudstream.fleet.turns import Turns
 #: Reads the next deliveries of one kind; an empty list means that there are none now.
 Source = Callable[[], Awaitable[list[Delivery]]]
 
+#: Fewer entries than this are seldom all that comes at that moment; how long more of them are waited for, in milliseconds.
+_FEW, _MOMENT_MS = 32, 1
+
 
 class Worker:
     """
@@ -139,12 +142,24 @@ class Worker:
         ready = await self._ready() if self._ready is not None else 0
         if self._stop.is_set():
             return []
-        deliveries = await self._stream.read(min(ready or most, most), self._limits.block_ms)
+        deliveries = await self._come_together(min(ready or most, most))
         self._report.read(len(deliveries))
         if deliveries:
             self._read_at_s = time.monotonic()
             crash.here("read")
         return deliveries
+
+    async def _come_together(self, most: int) -> list[Delivery]:
+        """
+        Read new entries. What a producer sends at once wakes us up with its first entry: the others belong into the same batch.
+        """
+        first = await self._stream.read(most, self._limits.block_ms)
+        if not first or len(first) >= min(_FEW, most):
+            return first
+        try:
+            return first + await self._stream.read(most - len(first), _MOMENT_MS)
+        except TransientError:
+            return first  # the next read meets it again, and is told of it
 
     async def _gather(self) -> None:
         """

@@ -117,11 +117,17 @@ class Bench:
     """
 
     def __init__(
-        self, stage: ObedientStage, *, limits: Limits = QUICK, overdue: OverdueSource | None = None, claim_idle_s: float = 0.0
+        self,
+        stage: ObedientStage,
+        *,
+        limits: Limits = QUICK,
+        overdue: OverdueSource | None = None,
+        claim_idle_s: float = 0.0,
+        stream: type[FakeStream] = FakeStream,
     ) -> None:
         self.limits = limits
         self.streams = MemoryStreams()
-        self.stream = FakeStream(self.streams, claim_idle_s=claim_idle_s)
+        self.stream = stream(self.streams, claim_idle_s=claim_idle_s)
         self.heart = FakeHeart(self.stream, limits.heartbeat_life_s)
         self.report = RememberingReport()
         self.stage = stage
