@@ -150,7 +150,7 @@ class _Bench:
             lag_end=steady.lag_end,
             burst_tps=burst.recorded_tps,
             trials=self._trials,
-            cpu_us_per_transaction=steady.after.micros_since(steady.before, steady.transactions),
+            cpu_us_per_transaction=steady.after.micros_since(steady.before, max(1, steady.recorded)),
             rss_mb=dict(steady.after.rss_mb),
         )
         return Measured(report=report, calm=calm, steady=steady)

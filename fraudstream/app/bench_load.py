@@ -3,8 +3,9 @@ The load of the end-to-end benchmark: payments made beforehand, sent open-loop, 
 """
 
 import asyncio
+import itertools
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -25,8 +26,9 @@ from fraudstream.producers.synthetic import generate
 
 #: Seconds between two looks at what waits.
 _LOOK_EVERY_S = 1.0
-#: Rates are held to be kept while no more than so many seconds' worth waits, beyond what waited before.
-_FLAT_S, _LATE_S = 0.5, 0.5
+#: Rates are held to be kept while no more than so many seconds' worth waits, beyond what waited before; where so much waits
+#: no more is sent, since nothing can make the rate a kept one.
+_FLAT_S, _LATE_S, _HOPELESS_S = 0.5, 0.5, 5.0
 
 
 class Payments:
@@ -66,7 +68,8 @@ class Stretch(msgspec.Struct, frozen=True, kw_only=True):
     """
     What one stretch of load gave.
 
-    ``rate_tps`` is what was asked for (0 = as fast as possible), ``sent_tps`` and ``recorded_tps`` what came. ``latency_ms``
+    ``rate_tps`` is what was asked for (0 = as fast as possible), ``sent_tps`` and ``recorded_tps`` what came. ``recorded`` is
+    less than ``transactions`` where sending was given up. ``latency_ms``
     are the latencies of all transactions, sorted; from the moment each was due where there is a rate and it was late, else from
     its XADD.
     ``lag`` is what waited in the slowest group, as (seconds since the start, entries). ``behind_s`` is the most that the
@@ -123,11 +126,12 @@ async def stretch(system: LocalSystem, payments: Payments, count: int, rate_tps:
     Send payments open-loop and wait until all are recorded: transaction n is due n / rate seconds after the first.
 
     A system that falls behind is not given less to do, and the wait of those that could not even be sent counts (corrected
-    for coordinated omission).
+    for coordinated omission). Once it is hopelessly behind the rest is not sent at all: the rate was not kept.
     """
     clock, before = _FirstReading(), usage(system)
-    bodies = list(payments.take(count)) if rate_tps is None else payments.take(count)
     stop, lag = asyncio.Event(), list[tuple[float, int]]()
+    most = None if rate_tps is None else _HOPELESS_S * rate_tps
+    bodies = list(payments.take(count)) if most is None else while_hope(payments.take(count), lag, most)
     began = time.time()
     looking = asyncio.create_task(_look(system, began, lag, stop))
     try:
@@ -151,7 +155,7 @@ async def stretch(system: LocalSystem, payments: Payments, count: int, rate_tps:
         recorded=len(rows.received_ms),
         degraded=rows.degraded,
         seconds=round(time.time() - began, 3),
-        sent_tps=round(count / sent_s, 1),
+        sent_tps=round(sent.appended / sent_s, 1),
         recorded_tps=round(len(rows.received_ms) / (rows.last_ms / 1000 - began), 1),
         behind_s=round(sent.behind_s, 3),
         latency_ms=np.sort(rows.decided_ms - start_ms),
@@ -168,6 +172,13 @@ def _due_ms(first_s: float, rate_tps: float, count: int) -> NDArray[np.float64]:
     """
     due: NDArray[np.float64] = (first_s + np.arange(count) / rate_tps) * 1000
     return due
+
+
+def while_hope(bodies: Iterator[bytes], lag: Sequence[tuple[float, int]], most: float) -> Iterator[bytes]:
+    """
+    Yield payments until more than so many wait for the slowest group.
+    """
+    return itertools.takewhile(lambda _: not lag or lag[-1][1] <= most, bodies)
 
 
 async def _look(system: LocalSystem, began: float, lag: list[tuple[float, int]], stop: asyncio.Event) -> None:

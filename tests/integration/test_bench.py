@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fraudstream.app.bench import BenchPlan, run_bench
-from fraudstream.app.bench_load import Stretch
+from fraudstream.app.bench_load import Stretch, while_hope
 from fraudstream.app.bench_page import bench_page
 from fraudstream.app.bench_system import RULES, fifty_rules
 from fraudstream.app.demo import Progress
@@ -73,3 +73,14 @@ def test_the_rules_of_the_benchmark_are_fifty_and_right() -> None:
 def test_a_rate_is_not_held_when(change: dict[str, object], why: str) -> None:
     assert HELD.flat
     assert not msgspec.structs.replace(HELD, **change).flat, why
+
+
+def test_a_rate_that_is_hopelessly_missed_is_not_sent_to_the_end() -> None:
+    lag = [(0.0, 40)]
+    bodies = while_hope(iter([b"1", b"2", b"3", b"4"]), lag, 5_000.0)
+
+    sent = [next(bodies), next(bodies)]
+    lag.append((1.0, 5_001))
+
+    assert sent == [b"1", b"2"]
+    assert list(bodies) == []
