@@ -115,6 +115,12 @@ class Keys(msgspec.Struct, frozen=True):
         """
         return self._key("retry", group if STREAM_OF.get(group) == stream else f"{group}:{stream}")
 
+    def doubts(self, group: str, stream: str) -> str:
+        """
+        Entries with how many deaths they may or may not be the reason of.
+        """
+        return self._key("doubts", group if STREAM_OF.get(group) == stream else f"{group}:{stream}")
+
     def dead(self, stream: str, part: str) -> str:
         """
         The mark that a dead letter exists; ``part`` is the entry id, or a transaction id inside an entry.

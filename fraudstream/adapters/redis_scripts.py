@@ -57,7 +57,7 @@ def _load(name: str) -> Script:
 
 TOUCH, COMPLETE, OVERDUE = _load("touch"), _load("complete"), _load("overdue")
 CLAIM, LATER, DUE, RENEW, LEAVE, HAND_BACK = (_load(name) for name in ("claim", "later", "due", "renew", "leave", "hand_back"))
-DEAD, TOMBSTONE, TRIM, UNREAD = (_load(name) for name in ("dead", "tombstone", "trim", "unread"))
+DEAD, TOMBSTONE, TRIM, UNREAD, ACCUSE = (_load(name) for name in ("dead", "tombstone", "trim", "unread", "accuse"))
 ALERT_FOLD, ALERT_LOOK, ALERT_SETTLE, ALERT_DEFER, ALERT_DIGEST, ALERT_STORM, ALERT_MARK, ALERT_RESEND = (
     _load(f"alert_{name}") for name in ("fold", "look", "settle", "defer", "digest", "storm", "mark", "resend")
 )

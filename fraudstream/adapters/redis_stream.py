@@ -16,6 +16,7 @@ from redis.exceptions import OutOfMemoryError, ResponseError
 from fraudstream.adapters.redis_client import RedisAddress, is_no_group, translated
 from fraudstream.adapters.redis_keys import DLQ, SHARED_TAG, Keys
 from fraudstream.adapters.redis_scripts import (
+    ACCUSE,
     CLAIM,
     DEAD,
     DUE,
@@ -30,12 +31,13 @@ from fraudstream.adapters.redis_scripts import (
     run_blocking,
 )
 from fraudstream.domain.errors import StreamUnavailable
-from fraudstream.fleet.ports import Delivery, Letter
+from fraudstream.fleet.ports import DOUBTS, TRIED_ALONE, Accused, Delivery, Letter
 
 #: What a dead letter says of itself; an entry's own field of the same name is kept as ``entry.<name>``.
 _LETTER_NAMES = frozenset((b"source", b"entry_id", b"group", b"consumer", b"deliveries", b"reason", b"error", b"left_out"))
 #: Most fields of an entry that its letter keeps: a script can pass on some 8000 words.
 _LETTER_FIELDS = 1000
+_ACCUSED = {b"C": Accused.COUNTED, b"N": Accused.NOT_COUNTED, b"O": Accused.OTHERS_FIRST, b"G": Accused.GONE}
 #: What tells the consumers that step in from the workers of a group; no readable part of a name can hold a plus sign.
 STEPPING_IN = "+step-in"
 #: Most entries that one sweep for stranded ones looks at, beside those in hand.
@@ -96,6 +98,7 @@ class RedisTransactionStream:
         self._cursor: bytes = b"-"
         self._heartbeat = keys.heartbeat(group, stream)
         self._retry = keys.retry(group, stream)
+        self._doubts = keys.doubts(group, stream)
         self._keys = keys
         self._dlq = keys.stream(DLQ)
 
@@ -151,7 +154,7 @@ class RedisTransactionStream:
         """
         Take entries whose delay is over; see the port.
         """
-        reply = await self._call(DUE, (self.name, self._retry), (self.group, self.consumer, count))
+        reply = await self._call(DUE, (self.name, self._retry), (self.group, self.consumer, count, TRIED_ALONE))
         return [_delivery(entry_id, fields, deliveries) for entry_id, deliveries, fields in reply]
 
     async def claim(self, count: int) -> list[Delivery]:
@@ -163,17 +166,34 @@ class RedisTransactionStream:
         last, entries = await self._call(
             CLAIM,
             (self.name, self._heartbeat, self._retry),
-            (self.group, self.consumer, *times, min(count, 100), self._cursor),
+            (self.group, self.consumer, *times, min(count, 100), self._cursor, TRIED_ALONE),
         )
         self._cursor = b"(" + last if last else b"-"
         return [_delivery(entry_id, fields, deliveries) for entry_id, deliveries, fields in entries]
 
-    async def later(self, entry_id: bytes, delay_s: float) -> bool:
+    async def later(self, entry_id: bytes, delay_s: float, *, failed: int = 0) -> bool:
         """
         Give an entry back for a while; see the port.
         """
-        words = (self.group, self.consumer, entry_id, int(delay_s * 1000))
+        words = (self.group, self.consumer, entry_id, int(delay_s * 1000), failed, TRIED_ALONE)
         return bool(await self._call(LATER, (self.name, self._retry), words) == b"R")
+
+    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+        """
+        Count a try alone before it begins; see the port.
+        """
+        return await self._accuse(entry_id, deliveries, "1" if proven else "0")
+
+    async def acquit(self, entry_id: bytes, deliveries: int) -> None:
+        """
+        Take that back; see the port.
+        """
+        await self._accuse(entry_id, deliveries, "B")
+
+    async def _accuse(self, entry_id: bytes, deliveries: int, shows: str) -> Accused:
+        weight = (TRIED_ALONE, DOUBTS, int(self._options.dead_marker_s))
+        words = (self.group, self.consumer, entry_id, deliveries, shows, *weight)
+        return _ACCUSED[await self._call(ACCUSE, (self.name, self._doubts), words)]
 
     async def bury(self, letter: Letter) -> bool:
         """

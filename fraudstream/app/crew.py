@@ -42,6 +42,7 @@ from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.app.seat import PartitionPost, Seat
 from fraudstream.app.warm import warm_up
 from fraudstream.features.definitions import FeatureSet
+from fraudstream.fleet.company import Company
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
 from fraudstream.fleet.sharing import Post, Sharing
@@ -110,6 +111,7 @@ class Crew:
             deadline_ms=settings.decision_deadline_ms,
             grace_ms=max(250, settings.decision_deadline_ms),
         )
+        self._company = Company()
         self.changes = Changes()
         self._turns = Turns()
         self._judges: dict[str, Judge] = {}
@@ -251,6 +253,7 @@ class Crew:
                 overdue_every_s=settings.decision_deadline_ms / 1000 / _LOOKS_PER_DEADLINE,
                 ready=self._ready(made, seat),
                 turns=self._turns,
+                company=self._company,
             )
         )
 

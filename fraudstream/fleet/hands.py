@@ -12,8 +12,9 @@ import msgspec
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
+from fraudstream.fleet.company import Company
 from fraudstream.fleet.metered import Metered
-from fraudstream.fleet.ports import Delivery, FleetReport, Handled, Stage, TransactionStream
+from fraudstream.fleet.ports import TRIED_ALONE, Accused, Delivery, FleetReport, Handled, Stage, TransactionStream
 from fraudstream.fleet.turns import Turns
 
 #: An entry that is handed out for the second time was in the hands of one process that died: most often of something else.
@@ -27,8 +28,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     The bounds of one worker.
 
     ``batch_entries`` is the most that one read takes; ``batches_in_hand`` how many batches are worked at the same time;
-    ``max_deliveries`` after how many tries an entry is given up. ``read_every_s`` is the shortest time from one read to the
-    next: where nobody waits for the result, what comes meanwhile is cheaper together.
+    ``max_deliveries`` after how many tries an entry is given up; being handed out again is no try once it is tried alone.
+    ``read_every_s`` is the shortest time from one read to the next: where nobody waits for the result, what comes meanwhile is
+    cheaper together.
     """
 
     batch_entries: int = 128
@@ -51,7 +53,13 @@ class Hands:
     """
     Work deliveries through a stage, each to exactly one end: settled, acknowledged, given back or buried.
 
-    ``turns`` are shared by all who work on the same event loop.
+    Workers die of many things, and mostly not of what they hold. A death speaks against an entry only where the whole process
+    had nothing else at work, had brought others of this group to their end since it started and since a server was away, and
+    had said before it began that it would try this one: ``TransactionStream.accuse``.
+
+    Args:
+        turns: Shared by all who work on the same event loop.
+        company: All work of this process.
     """
 
     def __init__(
@@ -63,6 +71,7 @@ class Hands:
         rng: random.Random,
         *,
         turns: Turns | None = None,
+        company: Company | None = None,
     ) -> None:
         self._stage = stage
         self._stream = stream
@@ -74,6 +83,9 @@ class Hands:
         self._tasks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(limits.batches_in_hand)
         self._stopping = asyncio.Event()
+        self._company = company or Company()
+        self._proven = asyncio.Event()
+        self._accused: dict[bytes, int] = {}
 
     @property
     def held(self) -> Sequence[bytes]:
@@ -140,6 +152,16 @@ class Hands:
         stopping.cancel()
         await asyncio.gather(stopping, return_exceptions=True)
 
+    async def proven(self, timeout_s: float) -> None:
+        """
+        Wait until something was brought to its end here, it is time to stop, or the time is over.
+        """
+        waits = [asyncio.create_task(event.wait()) for event in (self._proven, self._stopping)]
+        await asyncio.wait(waits, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         self._slots.release()
@@ -180,21 +202,65 @@ class Hands:
         first = batch[0]
         if first.fields is None:
             await self._entomb(first)
-        elif first.deliveries > self._limits.max_deliveries:
-            await self._give_up(first, f"handed out {first.deliveries - 1} times without an end")
+        elif first.deliveries > max(self._limits.max_deliveries, TRIED_ALONE):
+            await self._give_up(first, f"tried alone {first.deliveries - TRIED_ALONE} times without an end")
+        elif len(batch) == 1 and first.deliveries >= TRIED_ALONE:
+            await self._try_alone(first)
         else:
-            await self._try(batch)
+            async with self._company.beside():
+                error = await self._try(batch)
+            if error is not None:
+                await self._find_culprit(batch, error)
 
-    async def _try(self, batch: Sequence[Delivery]) -> None:
+    async def _try_alone(self, delivery: Delivery) -> None:
+        """
+        Try what others did not live through, or failed at: with nothing else at work in this process, and said beforehand.
+        """
+        entry_id, before = delivery.entry_id, delivery.deliveries
+        async with self._company.alone() as alone:
+            if alone:
+                accused = await self._stream.accuse(entry_id, before + 1, proven=self._proven.is_set())
+                if accused is Accused.OTHERS_FIRST:
+                    await self._stream.later(entry_id, self._delay_s(delivery))
+                if accused in (Accused.OTHERS_FIRST, Accused.GONE):
+                    return
+                self._accused[entry_id] = before
+            try:
+                error = await self._try([delivery])
+            except (TransientError, asyncio.CancelledError):
+                await self._acquit(entry_id)
+                raise
+        if error is None:
+            self._accused.pop(entry_id, None)
+        else:
+            await self._acquit(entry_id)
+            await self._find_culprit([delivery], error)
+
+    async def _acquit(self, entry_id: bytes) -> None:
+        """
+        Take an accusation back: whatever ended the try, the process lived.
+        """
+        if (before := self._accused.pop(entry_id, None)) is not None:
+            await self._stream.acquit(entry_id, before)
+
+    async def _try(self, batch: Sequence[Delivery]) -> Exception | None:
+        """
+        Work a batch; return the error where that is the fault of one of them.
+        """
         work = Metered(self._stage.work(batch), self._turns)
         try:
-            await self._finish(await work)
+            handled = await work
+            await self._finish(handled)
         except TransientError:
+            self._proven.clear()
             raise
         except Exception as exc:  # noqa: BLE001 the one place: whatever it was, the entry stays pending until it has an end
-            await self._find_culprit(batch, exc)
+            return exc
         finally:
             self._report.spent(work.cpu_s)
+        if handled.settled or handled.done:
+            self._proven.set()
+        return None
 
     async def _find_culprit(self, batch: Sequence[Delivery], error: Exception) -> None:
         """
@@ -208,16 +274,19 @@ class Hands:
         if delivery.deliveries >= self._limits.max_deliveries:
             await self._give_up(delivery, repr(error))
             return
-        delay_s = full_jitter(
-            delivery.deliveries, first_s=self._limits.retry_first_s, longest_s=self._limits.retry_longest_s, rng=self._rng
-        )
+        delay_s = self._delay_s(delivery)
         self._report.retried("failed", repr(error), entries=1, pause_s=delay_s)
-        await self._stream.later(delivery.entry_id, delay_s)
+        await self._stream.later(delivery.entry_id, delay_s, failed=delivery.deliveries + 1)
         crash.here("later")
+
+    def _delay_s(self, delivery: Delivery) -> float:
+        limits = self._limits
+        return full_jitter(delivery.deliveries, first_s=limits.retry_first_s, longest_s=limits.retry_longest_s, rng=self._rng)
 
     async def _give_up(self, delivery: Delivery, error: str) -> None:
         try:
-            await self._finish(await self._stage.give_up(delivery, error))
+            async with self._company.beside():
+                await self._finish(await self._stage.give_up(delivery, error))
         except TransientError:
             raise
         except Exception as exc:  # noqa: BLE001 not even its end succeeds: it is tried again, seldom, and everybody can see it
@@ -241,6 +310,7 @@ class Hands:
             await self._stream.acknowledge(handled.done)
             crash.here("acknowledged")
         for entry_id, delay_s in handled.retry.items():
+            await self._acquit(entry_id)
             await self._stream.later(entry_id, delay_s)
         self._report.handled(len(handled.settled) + len(handled.done), len(handled.letters))
 

@@ -5,11 +5,18 @@ Nothing here knows a vendor. Every contract says what may be called twice, what 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from enum import Enum
 from typing import Protocol
 
 import msgspec
 
 from fraudstream.domain.decision import Decision, Label
+
+#: Up to here being handed out again is counted, which makes a suspect and convicts nobody. From here on an entry is tried
+#: alone, and counted is what that brings to light.
+TRIED_ALONE = 3
+#: So many deaths that may have had another reason weigh as much as one that had not.
+DOUBTS = 4
 
 
 class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -17,7 +24,8 @@ class Delivery(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     One stream entry in our hands.
 
     ``entry_id`` is Redis' own (``<ms>-<n>``). ``fields`` is None when the entry was trimmed before we read it. ``deliveries``
-    counts how often it was handed out, this time included; from 2 on it is a suspect and travels alone.
+    counts how often it was handed out, this time included, up to ``TRIED_ALONE``; what is more are tries alone that failed, or
+    that whoever tried it did not survive. From 2 on it is a suspect and travels alone.
     """
 
     entry_id: bytes
@@ -45,6 +53,18 @@ class Letter(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     fields: Mapping[bytes, bytes]
     part: str = ""
+
+
+class Accused(Enum):
+    """
+    What a try of one entry alone means if the process dies of it: it counts, or it does not; or it should not be made, because
+    others of the group come first, or because the entry is no longer ours.
+    """
+
+    COUNTED = "counted"
+    NOT_COUNTED = "not counted"
+    OTHERS_FIRST = "others first"
+    GONE = "gone"
 
 
 class Handled(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,9 +156,28 @@ class TransactionStream(Protocol):
         """
         ...
 
-    async def later(self, entry_id: bytes, delay_s: float) -> bool:
+    async def later(self, entry_id: bytes, delay_s: float, *, failed: int = 0) -> bool:
         """
         Give an entry back, to be taken up again after a delay by anybody; False when it was no longer ours.
+
+        Where the entry itself failed, ``failed`` is the count that it comes back with at least, once it is tried alone.
+        """
+        ...
+
+    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+        """
+        Have an entry counted as handed out so often, before it is tried with nothing else in hand: if this process dies of it
+        the count stands. A second call sets the same count again.
+
+        Where the process is not proven to live through other entries, its death may have any reason. Then the group's other
+        entries come first, as they show it; where it has none that was not itself tried alone, each ``DOUBTS`` tries of an
+        entry count once: else two entries of which workers die would do so for ever while nothing else comes.
+        """
+        ...
+
+    async def acquit(self, entry_id: bytes, deliveries: int) -> None:
+        """
+        Take back what was said of an entry that is still ours: the process lived. ``deliveries`` is what it was before.
         """
         ...
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from fraudstream.domain.errors import TransientError
 from fraudstream.fleet import crash
 from fraudstream.fleet.backoff import full_jitter
+from fraudstream.fleet.company import Company
 from fraudstream.fleet.hands import ONCE_MORE, Hands, Limits
 from fraudstream.fleet.heartbeat import Heartbeat
 from fraudstream.fleet.ports import Delivery, FleetReport, Heart, OverdueSource, Stage, TransactionStream
@@ -17,6 +18,8 @@ from fraudstream.fleet.turns import Turns
 
 #: Reads the next deliveries of one kind; an empty list means that there are none now.
 Source = Callable[[], Awaitable[list[Delivery]]]
+#: How many reads that find nothing are waited for before what others left behind is looked at.
+_READS = 1.5
 
 #: Fewer entries than this are seldom all that comes at that moment; how long more of them are waited for, in milliseconds.
 _FEW, _MOMENT_MS = 32, 1
@@ -28,7 +31,7 @@ class Worker:
 
     With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there. ``ready`` is
     asked before each read how many entries it would be good to have; 0 means as many as there are. Workers of one event loop
-    share their ``turns``.
+    share their ``turns``, and all of a process their ``company``.
     """
 
     def __init__(
@@ -44,12 +47,13 @@ class Worker:
         overdue_every_s: float = 0.0625,
         ready: Callable[[], Awaitable[int]] | None = None,
         turns: Turns | None = None,
+        company: Company | None = None,
     ) -> None:
         self._stream = stream
         self._limits = limits
         self._report = report
         self._rng = rng
-        self._hands = Hands(stage, stream, limits, report, rng, turns=turns)
+        self._hands = Hands(stage, stream, limits, report, rng, turns=turns, company=company)
         self._heartbeat = Heartbeat(heart, lambda: self._hands.held, life_s=limits.heartbeat_life_s, report=report)
         self._overdue = overdue
         self._overdue_every_s = overdue_every_s
@@ -209,6 +213,9 @@ class Worker:
         The same for what was handed out before. What two processes held already is alone of its kind in this one until it has
         met its end: an entry that takes the process down with it must not count against others, time after time.
         """
+        if self._overdue is None:
+            # The first read goes before: what it brings to its end shows what this process lives through.
+            await self._hands.proven(_READS * self._limits.block_ms / 1000)
         while not self._stop.is_set():
             async with self._suspects:
                 if not await self._hands.slot():

@@ -148,7 +148,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     hard_idle_s: Annotated[
         float, _says("How long an entry may lie idle before it is taken from a worker that still gives signs of life.", gt=0)
     ] = 300.0
-    max_deliveries: Annotated[int, _says("Attempts before an entry becomes a dead letter.", ge=1, le=100)] = 5
+    max_deliveries: Annotated[
+        int, _says("Failures of an entry, or deaths that it caused, before it becomes a dead letter.", ge=1, le=100)
+    ] = 5
     drain_timeout_s: Annotated[
         float, _says("How long a worker that was told to stop may take to finish what it has in hand.", ge=0, le=3600)
     ] = 30.0

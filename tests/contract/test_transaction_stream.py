@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fraudstream.domain.errors import StreamUnavailable
-from fraudstream.fleet.ports import Letter
+from fraudstream.fleet.ports import DOUBTS, TRIED_ALONE, Accused, Letter, TransactionStream
 from fraudstream.local import LocalValkey
 from tests.support.streams import FakeStreams, RedisStreams, Streams
 from tests.support.wait import wait_until
@@ -15,6 +15,19 @@ from tests.support.wait import wait_until
 
 def a_letter(entry_id: bytes, *, part: str = "") -> Letter:
     return Letter(entry_id=entry_id, reason="max_retries", error="it raised", fields={b"data": b"x"}, part=part)
+
+
+async def handed_out(streams: Streams, entry: bytes, times: int) -> TransactionStream:
+    """
+    Hand an entry from one dead consumer to the next, and return the last.
+    """
+    stream = streams.consumer("life-1")
+    await stream.open()
+    await stream.read(1, 1)
+    for number in range(2, times + 1):
+        stream = streams.consumer(f"life-{number}")
+        assert [delivery.entry_id for delivery in await stream.claim(1)] == [entry]
+    return stream
 
 
 class TransactionStreamContract:
@@ -245,6 +258,116 @@ class TransactionStreamContract:
 
         assert [len(first), *map(len, second)] == [3, 1, 1, 1, 0]
         assert [delivery.deliveries for deliveries in second for delivery in deliveries] == [3, 3, 3]
+
+    async def test_however_many_consumers_of_an_entry_died_that_alone_makes_it_no_more_than_a_suspect(
+        self, streams: Streams
+    ) -> None:
+        (entry,) = streams.add(1)
+
+        stream = await handed_out(streams, entry, 20)
+        for _ in range(3):
+            await stream.later(entry, 0.0)
+            (delivery,) = await stream.due(10)
+
+        assert delivery.deliveries == TRIED_ALONE
+        assert streams.pending()[entry] == ("life-20", TRIED_ALONE)
+
+    async def test_a_try_alone_is_counted_before_it_begins_and_stands_when_its_process_dies(self, streams: Streams) -> None:
+        entry, _ = streams.add(2)
+        stream = await handed_out(streams, entry, TRIED_ALONE)
+
+        accused = await stream.accuse(entry, TRIED_ALONE + 1, proven=True)
+        again = await stream.accuse(entry, TRIED_ALONE + 1, proven=True)
+        (delivery,) = await streams.consumer("heir").claim(1)
+
+        assert (accused, again) == (Accused.COUNTED, Accused.COUNTED)
+        assert delivery.deliveries == TRIED_ALONE + 1
+
+    async def test_an_accusation_is_taken_back(self, streams: Streams) -> None:
+        entry, _ = streams.add(2)
+        stream = await handed_out(streams, entry, TRIED_ALONE)
+
+        await stream.accuse(entry, TRIED_ALONE + 1, proven=True)
+        await stream.acquit(entry, TRIED_ALONE)
+
+        assert streams.pending()[entry] == (f"life-{TRIED_ALONE}", TRIED_ALONE)
+
+    async def test_whoever_has_ended_nothing_tries_others_before_it_tries_one_alone(self, streams: Streams) -> None:
+        # given: one entry that is tried alone, and one that nobody has read
+        entry, _ = streams.add(2)
+        stream = await handed_out(streams, entry, TRIED_ALONE)
+
+        # when: it is tried beside an unread one, and beside one in hand
+        unread = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False) for _ in range(2 * DOUBTS)]
+        await stream.read(1, 1)
+        in_hand = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False) for _ in range(2 * DOUBTS)]
+
+        # then
+        assert {*unread, *in_hand} == {Accused.OTHERS_FIRST}
+        assert streams.pending()[entry] == (f"life-{TRIED_ALONE}", TRIED_ALONE)
+
+    async def test_of_two_that_are_tried_alone_the_one_that_was_less_often_comes_first(self, streams: Streams) -> None:
+        # given: two entries that are tried alone
+        entries = streams.add(2)
+        stream = streams.consumer("life-1")
+        await stream.open()
+        await stream.read(2, 1)
+        await streams.consumer("life-2").claim(2)
+        heir = streams.consumer("heir")
+        assert [one.deliveries for _ in entries for one in await heir.claim(1)] == [TRIED_ALONE] * 2
+
+        # when
+        answers = [await heir.accuse(entries[n], TRIED_ALONE + 1, proven=False) for n in (0, 0, 1, 1, 0, 1)]
+
+        # then
+        tried, first = Accused.NOT_COUNTED, Accused.OTHERS_FIRST
+        assert answers == [tried, first, tried, tried, tried, tried]
+
+    async def test_where_the_group_has_no_other_entry_several_tries_count_as_one(self, streams: Streams) -> None:
+        (entry,) = streams.add(1)
+        stream = await handed_out(streams, entry, TRIED_ALONE)
+
+        answers = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False) for _ in range(DOUBTS)]
+
+        assert answers == [*[Accused.NOT_COUNTED] * (DOUBTS - 1), Accused.COUNTED]
+        assert streams.pending()[entry] == (f"life-{TRIED_ALONE}", TRIED_ALONE + 1)
+
+    async def test_tries_that_the_process_lived_through_do_not_add_up(self, streams: Streams) -> None:
+        (entry,) = streams.add(1)
+        stream = await handed_out(streams, entry, TRIED_ALONE)
+
+        answers = []
+        for _ in range(3 * DOUBTS):
+            answers.append(await stream.accuse(entry, TRIED_ALONE + 1, proven=False))
+            await stream.acquit(entry, TRIED_ALONE)
+
+        assert {*answers} == {Accused.NOT_COUNTED}
+        assert streams.pending()[entry] == (f"life-{TRIED_ALONE}", TRIED_ALONE)
+
+    async def test_what_is_not_ours_is_not_accused(self, streams: Streams) -> None:
+        entry, ended = streams.add(2)
+        zombie = await handed_out(streams, entry, 1)
+        await zombie.read(1, 1)
+        await zombie.acknowledge([ended])
+        await streams.consumer("heir").claim(1)
+
+        answers = [await zombie.accuse(one, 9, proven=True) for one in (entry, ended)]
+        await zombie.acquit(entry, 9)
+
+        assert answers == [Accused.GONE, Accused.GONE]
+        assert streams.pending() == {entry: ("heir", 2)}
+
+    async def test_a_failure_counts_once_from_where_an_entry_is_tried_alone(self, streams: Streams) -> None:
+        entry, _ = streams.add(2)
+        stream = await handed_out(streams, entry, 1)
+        counts = []
+
+        for deliveries in range(1, 7):
+            await stream.later(entry, 0.0, failed=deliveries + 1)
+            (delivery,) = await stream.due(10)
+            counts.append(delivery.deliveries)
+
+        assert counts == [2, 3, 4, 5, 6, 7]
 
     async def test_innocents_in_front_of_a_suspect_are_claimed_without_it(self, streams: Streams) -> None:
         entries = streams.add(4)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from fraudstream.fleet.ports import Delivery, Handled
+from fraudstream.fleet.ports import TRIED_ALONE, Delivery, Handled
 from tests.support.fake_stream import RETRY, Pending
 from tests.support.fleet import QUICK, Bench, ObedientStage, quick
 from tests.support.wait import wait_until
@@ -74,7 +74,7 @@ async def test_many_poisons_condemn_no_innocent() -> None:
     assert set(stage.done.values()) == {1}
 
 
-async def test_an_entry_that_was_handed_out_too_often_is_given_up_before_it_is_worked() -> None:
+async def test_an_entry_that_was_tried_alone_too_often_is_given_up_before_it_is_worked() -> None:
     """
     Whoever worked it died of it, each time: looking at it once more would kill this worker too.
     """
@@ -83,13 +83,14 @@ async def test_an_entry_that_was_handed_out_too_often_is_given_up_before_it_is_w
     (entry,) = bench.add(1)
     await bench.stream.open()
     await bench.stream.read(1, 1)
-    bench.streams.groups["group"].pending[1] = Pending("dead", QUICK.max_deliveries, float("-inf"))
+    bench.streams.groups["group"].pending[1] = Pending("dead", TRIED_ALONE + 1, float("-inf"))
 
     async with bench.running():
         await wait_until(bench.all_over, "it was given up")
 
+    assert QUICK.max_deliveries == TRIED_ALONE
     assert stage.batches == []
-    assert stage.given_up == [(entry, f"handed out {QUICK.max_deliveries} times without an end")]
+    assert stage.given_up == [(entry, "tried alone 1 times without an end")]
 
 
 async def test_what_two_processes_died_of_travels_alone_and_what_one_died_of_in_company() -> None:

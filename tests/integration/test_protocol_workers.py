@@ -18,6 +18,7 @@ from fraudstream.domain.evidence import Fallback, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.domain.transaction_codec import parse_transaction
 from fraudstream.fleet.hands import Limits
+from fraudstream.fleet.ports import TRIED_ALONE
 from fraudstream.fleet.worker import Worker
 from fraudstream.local import LocalValkey
 from fraudstream.stages.step_in import StepIn
@@ -292,7 +293,7 @@ async def test_a_worker_that_hangs_loses_its_entries_and_its_late_result(rig: Ve
 
 async def test_a_stage_that_dies_of_one_entry_each_time_loses_only_that_entry(rig: VerdictRig) -> None:
     """
-    The process ends in the middle of its batch, every time it meets the poison; nothing tells who it was but the counter.
+    The process ends every time it meets the poison; what tells who it was is what it said before it tried it alone.
     """
     entries = rig.streams.add(20)
     poison = entries[7]
@@ -309,6 +310,8 @@ async def test_a_stage_that_dies_of_one_entry_each_time_loses_only_that_entry(ri
                     done[delivery.entry_id] += 100
                     await stream.acknowledge([delivery.entry_id])
                     continue
+                if delivery.deliveries >= TRIED_ALONE:
+                    await stream.accuse(delivery.entry_id, delivery.deliveries + 1, proven=True)
                 if delivery.entry_id == poison:
                     deaths += 1
                     return True

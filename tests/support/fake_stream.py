@@ -4,11 +4,12 @@ A stream in memory that keeps the promises of ``TransactionStream``: groups, own
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from fraudstream.domain.errors import StreamUnavailable
-from fraudstream.fleet.ports import Delivery, Letter
+from fraudstream.fleet.ports import DOUBTS, TRIED_ALONE, Accused, Delivery, Letter
 
 #: Owner of what was given back; nobody's heart beats under this name.
 RETRY = "__retry__"
@@ -36,6 +37,7 @@ class Group:
     pending: dict[int, Pending] = field(default_factory=dict)
     hearts: dict[str, float] = field(default_factory=dict)
     due_s: dict[int, float] = field(default_factory=dict)
+    doubts: Counter[int] = field(default_factory=Counter)
     consumers: set[str] = field(default_factory=set)
 
 
@@ -179,15 +181,39 @@ class FakeStream:
             self._cursor = 0
         return out
 
-    async def later(self, entry_id: bytes, delay_s: float) -> bool:
+    async def later(self, entry_id: bytes, delay_s: float, *, failed: int = 0) -> bool:
         group = await self._books()
         if not self._mine(group, entry_id):
             return False
         number = _number(entry_id)
         now_s = self._streams.now_s()
         group.due_s[number] = now_s + delay_s
-        group.pending[number] = Pending(RETRY, group.pending[number].deliveries, now_s)
+        count = group.pending[number].deliveries
+        group.pending[number] = Pending(RETRY, max(count, failed) if count >= TRIED_ALONE else count, now_s)
         return True
+
+    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+        group = await self._books()
+        if not self._mine(group, entry_id):
+            return Accused.GONE
+        number = _number(entry_id)
+        group.pending[number].deliveries = deliveries - 1
+        others = [one for one, entry in group.pending.items() if entry.deliveries < TRIED_ALONE]
+        others += [one for one in group.pending if group.doubts[one] < group.doubts[number]]
+        if not proven and (others or self._unread(group)):
+            return Accused.OTHERS_FIRST
+        if not proven:
+            group.doubts[number] += 1
+            if group.doubts[number] % DOUBTS:
+                return Accused.NOT_COUNTED
+        group.pending[number].deliveries = deliveries
+        return Accused.COUNTED
+
+    async def acquit(self, entry_id: bytes, deliveries: int) -> None:
+        group = await self._books()
+        if self._mine(group, entry_id):
+            group.doubts.pop(_number(entry_id), None)
+            group.pending[_number(entry_id)].deliveries = deliveries
 
     async def bury(self, letter: Letter) -> bool:
         group = await self._books()
@@ -252,7 +278,9 @@ class FakeStream:
         return entry is not None and entry.owner == self.consumer
 
     def _take(self, group: Group, number: int) -> Delivery:
-        group.pending[number] = Pending(self.consumer, group.pending[number].deliveries + 1, self._streams.now_s())
+        count = group.pending[number].deliveries
+        handed_out = max(count, min(count + 1, TRIED_ALONE))
+        group.pending[number] = Pending(self.consumer, handed_out, self._streams.now_s())
         delivery = self._delivery(group, number)
         if delivery.fields is None:
             del group.pending[number]
