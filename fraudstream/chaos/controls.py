@@ -10,11 +10,12 @@ from typing import Any
 
 import msgspec
 
-from fraudstream.adapters import redis_janitor, redis_touch, redis_verdicts
+from fraudstream.adapters import redis_janitor, redis_stream, redis_touch, redis_verdicts
 from fraudstream.adapters.redis_client import RedisAddress
 from fraudstream.adapters.redis_scripts import Script
 from fraudstream.adapters.redis_stream import RedisTransactionStream
 from fraudstream.domain.errors import ConfigurationError
+from fraudstream.fleet import hands
 from fraudstream.fleet.ports import Delivery
 from fraudstream.fleet.worker import Worker
 
@@ -158,6 +159,15 @@ def _acknowledged_before_sent() -> None:
     RedisTransactionStream.read = hasty  # type: ignore[method-assign]
 
 
+def _deaths_condemn() -> None:
+    _rewrite(
+        redis_stream,
+        "CLAIM",
+        ("math.max(deliveries, math.min(deliveries + 1, tonumber(ARGV[7])))", "deliveries + 1"),
+    )
+    hands.TRIED_ALONE = 1  # type: ignore[attr-defined]
+
+
 CONTROLS: dict[str, Control] = {
     "naive-setnx": Control(
         break_it=_naive_setnx,
@@ -208,5 +218,11 @@ CONTROLS: dict[str, Control] = {
         break_it=_acknowledged_before_sent,
         harm="an entry of the fraud stream is acknowledged before people are told",
         shows=("alerts_missing",),
+    ),
+    "deaths-condemn": Control(
+        break_it=_deaths_condemn,
+        harm="whatever a worker held that died is held against it",
+        shows=("dead_letter_innocents",),
+        settings={"FRAUDSTREAM_MAX_DELIVERIES": "1"},
     ),
 }

@@ -9,6 +9,8 @@ import msgspec
 
 #: Kinds of trouble on a connection, as the proxy knows them.
 CONNECTION_KINDS = ("cut", "reply_lost", "delay", "half_open")
+#: How long after the burst of its beat a fault comes at the latest, in seconds.
+LATEST_S = 0.08
 #: Where a worker is stopped (SIGSTOP) with work in its hands, so that it wakes up as a zombie.
 STOP_POINTS = ("touched", "judged", "computed", "recording", "recorded", "sending")
 
@@ -159,7 +161,7 @@ def _light(profile: Profile, rng: random.Random) -> Iterator[tuple[int, Fault]]:
         return rng.randrange(profile.beats)
 
     def soon() -> float:
-        return rng.uniform(0.0, 0.08)
+        return rng.uniform(0.0, LATEST_S)
 
     for _ in range(profile.sigkill):
         yield anywhere(), Fault("sigkill", after_s=soon())

@@ -99,6 +99,12 @@ class Link:
         """
         self._deaf = True
 
+    def hear(self) -> None:
+        """
+        Swallow no reply after all.
+        """
+        self._deaf = False
+
     def slow(self) -> None:
         """
         Hold replies back for a while.
@@ -201,6 +207,14 @@ class Proxy:
         if kind != "reply_lost":  # that one is counted when it has happened
             self.count(kind)
         return True
+
+    def spare(self) -> None:
+        """
+        Let nothing happen any more that was set up and is still to come: a lost reply waits for a reply, however long.
+        """
+        self.words_left = 0
+        for link in self.links:
+            link.hear()
 
     async def close(self) -> None:
         """

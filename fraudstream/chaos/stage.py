@@ -26,7 +26,7 @@ from fraudstream.app.demo import Progress
 from fraudstream.chaos.absence import Absence, Crowd
 from fraudstream.chaos.controls import CONTROLS
 from fraudstream.chaos.herd import Animal, Herd, sleep_until
-from fraudstream.chaos.plan import Fault, Profile
+from fraudstream.chaos.plan import LATEST_S, Fault, Profile
 from fraudstream.chaos.producer import Producer
 from fraudstream.chaos.proxy import Proxy
 from fraudstream.chaos.traffic import Item
@@ -50,8 +50,6 @@ QUICK = {
     "FRAUDSTREAM_LOG_LEVEL": "warning",
     # Both groups must also meet at one payment: a model that waits for the rules as long as by default hardly ever does.
     "FRAUDSTREAM_FOLLOW_MS": "10",
-    # A run kills more in three minutes than a year does: an innocent may well meet five deaths in a row.
-    "FRAUDSTREAM_MAX_DELIVERIES": "7",
 }
 #: How long a worker is stopped: longer than heartbeat life, claim time and the pause between two claims together, in seconds.
 STOPPED_S = 3.3
@@ -65,6 +63,8 @@ _FLUSH_WINDOW_S = 10.0
 _LOST_SUFFIX_S = 0.7
 #: How long the model is away, and which part of that is judged, in seconds.
 _MODEL_AWAY_S, _SETTLING_S = 5.0, 1.0
+#: How long the server may still hand out payments to the read of one that was killed: until it hears of that, or the read ends.
+_DEAF_S = 0.5
 #: How long those who step in are waited for after that, in seconds.
 _STEPPED_IN_S = 20.0
 _OOM_S = 3.0
@@ -332,16 +332,12 @@ class Stage:
         """
         Have nobody score for a while: the other group must step in within the deadline.
         """
-        self.herd.disarm()
-        # Other faults would be blamed on the model's absence: what a stopped worker holds, or what went into a half-open
-        # connection, until the client gives that up.
-        await sleep_until(self._last_connection_s + _HALF_OPEN_S)
-        await asyncio.sleep(STOPPED_S)
-        await self.calm(60.0)
+        await self._let_faults_pass()
         animals = [one for one in self.herd.animals if "ml-scoring" in one.serves]
         for animal in animals:
             animal.wanted = False
             self.faults["sigkill"] += animal.kill(signal.SIGKILL)
+        await asyncio.sleep(_DEAF_S)
         portions, crowd = 10, Crowd()
         for n in range(portions):
             self.producer.offer(items[n::portions])
@@ -355,6 +351,24 @@ class Stage:
         for animal in animals:
             self.herd.revive(animal)
         self.kinds["model_stop"] += 1
+
+    async def _let_faults_pass(self) -> None:
+        """
+        Wait until no other fault can be blamed on the model's absence: those of the same beat, what a stopped worker holds, a
+        place where one would die or stop later, a reply that is still to be lost, and what went into a half-open connection,
+        until the client gives that up.
+        """
+        await asyncio.sleep(2 * LATEST_S)
+        self._disarm()
+        await sleep_until(self._last_connection_s + _HALF_OPEN_S)
+        await asyncio.sleep(STOPPED_S)
+        self._disarm()  # those that were stopped heard of nothing before
+        await self.calm(60.0)
+
+    def _disarm(self) -> None:
+        self.herd.disarm()
+        self.redis_proxy.spare()
+        self.postgres_proxy.spare()
 
     async def _change_rules(self) -> None:
         """

@@ -52,6 +52,21 @@ async def test_a_reply_is_lost_after_the_command_ran(valkey: LocalValkey) -> Non
         assert counted == {"reply_lost": 1}
 
 
+async def test_a_reply_that_is_still_to_be_lost_is_spared(valkey: LocalValkey) -> None:
+    """
+    A read that finds nothing loses nothing: the loss waited for the first payment of a time that was to be free of faults.
+    """
+    async with a_way(valkey.port, b"INCR") as (proxy, counted, client):
+        await client.ping()
+        proxy.trouble("reply_lost", random.Random(1))
+        proxy.words_left = 1
+
+        proxy.spare()
+
+        assert await client.incr("n") == 1
+        assert counted == {}
+
+
 async def test_only_replies_to_the_word_are_lost_and_only_as_often_as_told(valkey: LocalValkey) -> None:
     async with a_way(valkey.port, b"INCR") as (proxy, counted, client):
         proxy.words_left = 1
