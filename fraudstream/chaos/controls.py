@@ -15,7 +15,7 @@ from fraudstream.adapters.redis_client import RedisAddress
 from fraudstream.adapters.redis_scripts import Script
 from fraudstream.adapters.redis_stream import RedisTransactionStream
 from fraudstream.domain.errors import ConfigurationError
-from fraudstream.fleet import hands
+from fraudstream.fleet.hands import Hands
 from fraudstream.fleet.ports import Delivery
 from fraudstream.fleet.worker import Worker
 
@@ -165,7 +165,15 @@ def _deaths_condemn() -> None:
         "CLAIM",
         ("math.max(deliveries, math.min(deliveries + 1, tonumber(ARGV[7])))", "deliveries + 1"),
     )
-    hands.TRIED_ALONE = 1  # type: ignore[attr-defined]
+    once = Hands._once  # noqa: SLF001 from outside, on purpose
+
+    async def harsh(self: Hands, batch: Sequence[Delivery]) -> None:
+        if batch[0].fields is not None and batch[0].deliveries > 1:
+            await self._give_up(batch[0], "its worker died")
+        else:
+            await once(self, batch)
+
+    Hands._once = harsh  # type: ignore[method-assign]  # noqa: SLF001 likewise
 
 
 CONTROLS: dict[str, Control] = {
