@@ -178,11 +178,11 @@ class RedisTransactionStream:
         words = (self.group, self.consumer, entry_id, int(delay_s * 1000), failed, TRIED_ALONE)
         return bool(await self._call(LATER, (self.name, self._retry), words) == b"R")
 
-    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool, alone: bool) -> Accused:
         """
         Count a try alone before it begins; see the port.
         """
-        return await self._accuse(entry_id, deliveries, "1" if proven else "0")
+        return await self._accuse(entry_id, deliveries, ("1" if proven else "0") if alone else "D")
 
     async def acquit(self, entry_id: bytes, deliveries: int) -> None:
         """
@@ -190,9 +190,9 @@ class RedisTransactionStream:
         """
         await self._accuse(entry_id, deliveries, "B")
 
-    async def _accuse(self, entry_id: bytes, deliveries: int, shows: str) -> Accused:
+    async def _accuse(self, entry_id: bytes, deliveries: int, against: str) -> Accused:
         weight = (TRIED_ALONE, DOUBTS, int(self._options.dead_marker_s))
-        words = (self.group, self.consumer, entry_id, deliveries, shows, *weight)
+        words = (self.group, self.consumer, entry_id, deliveries, against, *weight)
         return _ACCUSED[await self._call(ACCUSE, (self.name, self._doubts), words)]
 
     async def bury(self, letter: Letter) -> bool:

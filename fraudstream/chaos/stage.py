@@ -68,9 +68,9 @@ _DEAF_S = 0.5
 #: How long those who step in are waited for after that, in seconds.
 _STEPPED_IN_S = 20.0
 _OOM_S = 3.0
-#: How long what is there may take to be finished without memory: poison has its tries before it, and what two dead workers held
-#: is worked one by one. What needs memory would never be finished.
-_DRAINED_S = 90.0
+#: How long what is there may take to be finished without memory: poison has its tries before it, more of them while nothing new
+#: comes, and what two dead workers held is worked one by one. What needs memory would never be finished.
+_DRAINED_S = 180.0
 #: How long a half-open connection may hold up its user, in seconds.
 _HALF_OPEN_S = 6.0
 

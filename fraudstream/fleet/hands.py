@@ -214,17 +214,17 @@ class Hands:
 
     async def _try_alone(self, delivery: Delivery) -> None:
         """
-        Try what others did not live through, or failed at: with nothing else at work in this process, and said beforehand.
+        Try what others did not live through, or failed at: with nothing else at work in this process if possible, and said
+        beforehand.
         """
         entry_id, before = delivery.entry_id, delivery.deliveries
         async with self._company.alone() as alone:
-            if alone:
-                accused = await self._stream.accuse(entry_id, before + 1, proven=self._proven.is_set())
-                if accused is Accused.OTHERS_FIRST:
-                    await self._stream.later(entry_id, self._delay_s(delivery))
-                if accused in (Accused.OTHERS_FIRST, Accused.GONE):
-                    return
-                self._accused[entry_id] = before
+            accused = await self._stream.accuse(entry_id, before + 1, proven=self._proven.is_set(), alone=alone)
+            if accused is Accused.OTHERS_FIRST:
+                await self._stream.later(entry_id, self._delay_s(delivery))
+            if accused in (Accused.OTHERS_FIRST, Accused.GONE):
+                return
+            self._accused[entry_id] = before
             try:
                 error = await self._try([delivery])
             except (TransientError, asyncio.CancelledError):

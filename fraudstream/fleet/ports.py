@@ -164,14 +164,15 @@ class TransactionStream(Protocol):
         """
         ...
 
-    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool, alone: bool) -> Accused:
         """
-        Have an entry counted as handed out so often, before it is tried with nothing else in hand: if this process dies of it
-        the count stands. A second call sets the same count again.
+        Have an entry counted as handed out so often, before it is tried by itself: if this process dies of it the count stands.
+        A second call sets the same count again.
 
-        Where the process is not proven to live through other entries, its death may have any reason. Then the group's other
-        entries come first, as they show it; where it has none that was not itself tried alone, each ``DOUBTS`` tries of an
-        entry count once: else two entries of which workers die would do so for ever while nothing else comes.
+        Where the process is not ``proven`` to live through other entries, its death may have any reason. Then the group's other
+        entries come first, as they show it. Where there is none that was not itself tried alone, and where the process is not
+        ``alone`` with it, each ``DOUBTS`` tries of an entry count once: else two entries of which workers die would do so for
+        ever while nothing else comes, and one of them beside work of another group that hangs.
         """
         ...
 

@@ -276,8 +276,8 @@ class TransactionStreamContract:
         entry, _ = streams.add(2)
         stream = await handed_out(streams, entry, TRIED_ALONE)
 
-        accused = await stream.accuse(entry, TRIED_ALONE + 1, proven=True)
-        again = await stream.accuse(entry, TRIED_ALONE + 1, proven=True)
+        accused = await stream.accuse(entry, TRIED_ALONE + 1, proven=True, alone=True)
+        again = await stream.accuse(entry, TRIED_ALONE + 1, proven=True, alone=True)
         (delivery,) = await streams.consumer("heir").claim(1)
 
         assert (accused, again) == (Accused.COUNTED, Accused.COUNTED)
@@ -287,7 +287,7 @@ class TransactionStreamContract:
         entry, _ = streams.add(2)
         stream = await handed_out(streams, entry, TRIED_ALONE)
 
-        await stream.accuse(entry, TRIED_ALONE + 1, proven=True)
+        await stream.accuse(entry, TRIED_ALONE + 1, proven=True, alone=True)
         await stream.acquit(entry, TRIED_ALONE)
 
         assert streams.pending()[entry] == (f"life-{TRIED_ALONE}", TRIED_ALONE)
@@ -298,9 +298,9 @@ class TransactionStreamContract:
         stream = await handed_out(streams, entry, TRIED_ALONE)
 
         # when: it is tried beside an unread one, and beside one in hand
-        unread = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False) for _ in range(2 * DOUBTS)]
+        unread = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False, alone=True) for _ in range(2 * DOUBTS)]
         await stream.read(1, 1)
-        in_hand = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False) for _ in range(2 * DOUBTS)]
+        in_hand = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False, alone=True) for _ in range(2 * DOUBTS)]
 
         # then
         assert {*unread, *in_hand} == {Accused.OTHERS_FIRST}
@@ -317,7 +317,7 @@ class TransactionStreamContract:
         assert [one.deliveries for _ in entries for one in await heir.claim(1)] == [TRIED_ALONE] * 2
 
         # when
-        answers = [await heir.accuse(entries[n], TRIED_ALONE + 1, proven=False) for n in (0, 0, 1, 1, 0, 1)]
+        answers = [await heir.accuse(entries[n], TRIED_ALONE + 1, proven=False, alone=True) for n in (0, 0, 1, 1, 0, 1)]
 
         # then
         tried, first = Accused.NOT_COUNTED, Accused.OTHERS_FIRST
@@ -327,10 +327,18 @@ class TransactionStreamContract:
         (entry,) = streams.add(1)
         stream = await handed_out(streams, entry, TRIED_ALONE)
 
-        answers = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False) for _ in range(DOUBTS)]
+        answers = [await stream.accuse(entry, TRIED_ALONE + 1, proven=False, alone=True) for _ in range(DOUBTS)]
 
         assert answers == [*[Accused.NOT_COUNTED] * (DOUBTS - 1), Accused.COUNTED]
         assert streams.pending()[entry] == (f"life-{TRIED_ALONE}", TRIED_ALONE + 1)
+
+    async def test_beside_other_work_several_tries_count_as_one_whatever_else_the_group_has(self, streams: Streams) -> None:
+        entry, _ = streams.add(2)
+        stream = await handed_out(streams, entry, TRIED_ALONE)
+
+        answers = [await stream.accuse(entry, TRIED_ALONE + 1, proven=number % 2 == 0, alone=False) for number in range(DOUBTS)]
+
+        assert answers == [*[Accused.NOT_COUNTED] * (DOUBTS - 1), Accused.COUNTED]
 
     async def test_tries_that_the_process_lived_through_do_not_add_up(self, streams: Streams) -> None:
         (entry,) = streams.add(1)
@@ -338,7 +346,7 @@ class TransactionStreamContract:
 
         answers = []
         for _ in range(3 * DOUBTS):
-            answers.append(await stream.accuse(entry, TRIED_ALONE + 1, proven=False))
+            answers.append(await stream.accuse(entry, TRIED_ALONE + 1, proven=False, alone=True))
             await stream.acquit(entry, TRIED_ALONE)
 
         assert {*answers} == {Accused.NOT_COUNTED}
@@ -351,7 +359,7 @@ class TransactionStreamContract:
         await zombie.acknowledge([ended])
         await streams.consumer("heir").claim(1)
 
-        answers = [await zombie.accuse(one, 9, proven=True) for one in (entry, ended)]
+        answers = [await zombie.accuse(one, 9, proven=True, alone=True) for one in (entry, ended)]
         await zombie.acquit(entry, 9)
 
         assert answers == [Accused.GONE, Accused.GONE]

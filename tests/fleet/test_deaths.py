@@ -65,7 +65,7 @@ class Life:
             limits=fleet.limits,
             report=RememberingReport(),
             rng=random.Random(1),
-            company=Company(patience_s=60.0),
+            company=fleet.company,
         )
 
     def _look(self, batch: Sequence[Delivery]) -> None:
@@ -83,6 +83,7 @@ class Fleet:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.limits = limits
+        self.company = Company(patience_s=60.0)
         self.streams = MemoryStreams()
         self.done = ObedientStage().done
         self.lives = 0
@@ -191,6 +192,19 @@ async def test_poison_that_is_all_there_is_ends_as_a_letter_too(poisons: int) ->
     assert len(fleet.streams.letters) == poisons
 
 
+async def test_poison_ends_as_a_letter_where_work_of_another_group_hangs_in_the_same_process() -> None:
+    fleet = Fleet(QUIET)
+    fleet.company = Company(patience_s=0.001)
+    entries = fleet.add(5)
+
+    async with fleet.company.beside():
+        deaths = await fleet.die_of({entries[2]}, fresh=1)
+
+    assert deaths <= DEATHS_IN_SILENCE
+    assert [letter.entry_id for letter in fleet.streams.letters] == [entries[2]]
+    assert set(fleet.done.values()) == {1}
+
+
 @pytest.mark.parametrize("fresh", [0, 1])
 async def test_a_crash_loop_that_kills_with_whatever_is_worked_condemns_nobody(fresh: int) -> None:
     """
@@ -273,11 +287,11 @@ async def test_an_entry_that_somebody_else_took_over_is_not_tried() -> None:
     books.pending[1] = Pending("dead", TRIED_ALONE, float("-inf"))
     accuse, asked = bench.stream.accuse, asyncio.Event()
 
-    async def taken(entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+    async def taken(entry_id: bytes, deliveries: int, *, proven: bool, alone: bool) -> Accused:
         books.pending[1] = Pending("other", TRIED_ALONE, float("inf"))
         books.hearts["other"] = float("inf")
         asked.set()
-        return await accuse(entry_id, deliveries, proven=proven)
+        return await accuse(entry_id, deliveries, proven=proven, alone=alone)
 
     bench.stream.accuse = taken  # type: ignore[method-assign]
 

@@ -311,7 +311,7 @@ async def test_a_stage_that_dies_of_one_entry_each_time_loses_only_that_entry(ri
                     await stream.acknowledge([delivery.entry_id])
                     continue
                 if delivery.deliveries >= TRIED_ALONE:
-                    await stream.accuse(delivery.entry_id, delivery.deliveries + 1, proven=True)
+                    await stream.accuse(delivery.entry_id, delivery.deliveries + 1, proven=True, alone=True)
                 if delivery.entry_id == poison:
                     deaths += 1
                     return True

@@ -37,5 +37,5 @@ def assert_balanced(report: dict[str, Any]) -> None:
     Say that every book of a run balances, and name what does not.
     """
     wrong = {name: report[name] for name in MUST_BE_NOTHING if report[name]}
-    assert not wrong and not report["problems"], f"seed {report['seed']}: {wrong}, {report['problems']}"
+    assert (wrong, report["problems"]) == ({}, []), f"seed {report['seed']}: {wrong}, {report['problems']}"
     assert report["passed"], report

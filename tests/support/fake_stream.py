@@ -192,7 +192,7 @@ class FakeStream:
         group.pending[number] = Pending(RETRY, max(count, failed) if count >= TRIED_ALONE else count, now_s)
         return True
 
-    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool) -> Accused:
+    async def accuse(self, entry_id: bytes, deliveries: int, *, proven: bool, alone: bool) -> Accused:
         group = await self._books()
         if not self._mine(group, entry_id):
             return Accused.GONE
@@ -200,9 +200,9 @@ class FakeStream:
         group.pending[number].deliveries = deliveries - 1
         others = [one for one, entry in group.pending.items() if entry.deliveries < TRIED_ALONE]
         others += [one for one in group.pending if group.doubts[one] < group.doubts[number]]
-        if not proven and (others or self._unread(group)):
+        if alone and not proven and (others or self._unread(group)):
             return Accused.OTHERS_FIRST
-        if not proven:
+        if not (proven and alone):
             group.doubts[number] += 1
             if group.doubts[number] % DOUBTS:
                 return Accused.NOT_COUNTED

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- accuse: set the count of an entry that is about to be tried alone, so that it stands if whoever tries it dies of it.
 -- KEYS  1 stream, 2 hash of the group: entry -> deaths that may have had another reason
--- ARGV  1 group, 2 consumer, 3 entry id, 4 count, 5 what a death would show ('1' the entry, '0' perhaps something else, 'B' nothing: the
---       try is over, the count is what it was), 6 count from which entries are tried alone, 7 how many such deaths weigh as one, 8 ttl of the hash in s
+-- ARGV  1 group, 2 consumer, 3 entry id, 4 count, 5 whom a death would speak against ('1' the entry; '0' perhaps another of its group:
+--       those come first; 'D' perhaps something else; 'B' nobody: the try is over, the count is what it was), 6 count from which entries are tried alone, 7 how many such deaths weigh as one, 8 ttl of the hash in s
 -- Reply: C counted | N not counted | O not counted, others are to be tried before it | G not in our hands any more
 local call = redis.call
 local p = call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)
@@ -26,7 +26,7 @@ end
 local reply = 'C'
 if ARGV[5] == 'B' then call('HDEL', KEYS[2], ARGV[3])
 elseif ARGV[5] == '0' and others() then reply = 'O'
-elseif ARGV[5] == '0' then
+elseif ARGV[5] ~= '1' then
   local deaths = call('HINCRBY', KEYS[2], ARGV[3], 1)
   call('EXPIRE', KEYS[2], ARGV[8])
   if deaths % tonumber(ARGV[7]) > 0 then reply = 'N' end
