@@ -58,7 +58,7 @@ class SwapPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     ``rate_per_s`` for ``calm_s`` without a change, then for ``seconds`` with a promotion or rollback, each taken over and then
     left alone for ``every_s``. Without a rate it is full load: the highest share of what the system does at most at which no
-    decision comes ``BOUND_MS`` late by itself; above it nobody could say whose fault a delay is.
+    decision of the calm comes half of ``BOUND_MS`` late by itself; above it nobody could say whose fault a delay is.
 
     ``other`` is the folder of the model that is promoted; None makes one of equal trees and another hash for each promotion,
     so that each of them is loaded.
@@ -188,7 +188,8 @@ async def _calm(plan: SwapPlan, system: LocalSystem, progress: Progress) -> _Cal
         await _send(system, bodies, rate, progress)
         found = await passed(system.postgres.url, since)
         calm = _Calm(rate, most, found, [before, await _looks(system)])
-        if plan.rate_per_s is not None or not _late(np.array([one.decided_ms - one.received_ms for one in found])).any():
+        latency = np.array([one.decided_ms - one.received_ms for one in found])
+        if plan.rate_per_s is not None or not _late(latency, BOUND_MS / 2).any():
             break
     return calm
 
@@ -197,8 +198,8 @@ def _payments(count: int) -> list[Labelled]:
     return list(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=count)))
 
 
-def _late(latency_ms: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.asarray(latency_ms > float(np.median(latency_ms)) + BOUND_MS) if len(latency_ms) else np.zeros(0, dtype=np.bool_)
+def _late(latency_ms: NDArray[np.float64], by_ms: float = BOUND_MS) -> NDArray[np.bool_]:
+    return np.asarray(latency_ms > float(np.median(latency_ms)) + by_ms) if len(latency_ms) else np.zeros(0, dtype=np.bool_)
 
 
 def _twins(plan: SwapPlan, folder: Path) -> list[Path]:
