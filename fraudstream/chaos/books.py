@@ -11,7 +11,7 @@ import numpy as np
 from fraudstream.adapters.postgres_books import Recorded, Row
 from fraudstream.adapters.redis_books import Emitted, Letter
 from fraudstream.chaos.absence import Absence
-from fraudstream.chaos.stage import key_of
+from fraudstream.chaos.letters import key_of
 from fraudstream.chaos.traffic import Item
 from fraudstream.domain.transaction import Transaction
 from fraudstream.domain.transaction_codec import parse_transaction

@@ -15,6 +15,8 @@ from fraudstream.adapters.postgres_books import recorded
 from fraudstream.adapters.redis_books import consumers, forget_the_dead, letters, ownerless, values
 from fraudstream.app.demo import Progress
 from fraudstream.chaos.books import Evidence, Findings, audit
+from fraudstream.chaos.changes import other_model
+from fraudstream.chaos.faults import cause
 from fraudstream.chaos.plan import AGAIN, HEAVY, Fault, Profile, beats
 from fraudstream.chaos.stage import DEADLINE_MS, Stage
 from fraudstream.chaos.traffic import Item, Poison, raising, traffic
@@ -142,9 +144,12 @@ class _Run:
         items = traffic(self._plan.seed, int(time.time() * 1000), round(profile.transactions * (1 + _SPARE)), poison)
         self._progress.step(f"chaos {self._plan.name}, seed {self._plan.seed}: starting servers and workers")
         stage = Stage(
-            profile, self._plan.seed, control=self._plan.control, binary=self._plan.binary,
-            inherited=self._plan.inherited, progress=self._progress,
-        )  # fmt: skip
+            profile,
+            self._plan.seed,
+            control=self._plan.control,
+            binary=self._plan.binary,
+            inherited=self._plan.inherited,
+        )
         async with stage:
             await self._play(stage, items)
             self._progress.step("waiting for the fleet to finish")
@@ -175,7 +180,7 @@ class _Run:
             if await stage.calm(self._profile.finish_s):
                 break
         stage.deadline_ms = DEADLINE_MS
-        await asyncio.to_thread(stage.other_model)
+        await asyncio.to_thread(other_model, stage)
         stage.producer.offer(self._take_spare(100))
         await stage.roll()
 
@@ -193,9 +198,9 @@ class _Run:
         for fault in faults:
             if fault.name in HEAVY:
                 self._progress.step(f"{fault.name} at {len(stage.producer.sent)} sent")
-                await stage.cause(fault, items if fault is heavy[0] else [])
+                await cause(stage, fault, items if fault is heavy[0] else [])
             else:
-                await stage.cause(fault, [])
+                await cause(stage, fault, [])
         await asyncio.sleep(max(0.0, ends - time.monotonic()))
 
     def _missing(self, stage: Stage, without: frozenset[str]) -> list[str]:
