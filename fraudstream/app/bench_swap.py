@@ -45,6 +45,8 @@ BOUND_MS = 50.0
 _AFTER_MS = 100.0
 #: Field 5 of an ONNX model is its version number, as a varint; of two of them the last one counts.
 _MODEL_VERSION = b"\x28"
+#: Version numbers from 2 on that fit into one byte of a varint.
+_TWINS = 126
 _WARM_UP = 400
 #: By then a worker has looked at the pointer and taken over what it names, in seconds.
 _SURE_S = 1.5
@@ -204,10 +206,10 @@ def _late(latency_ms: NDArray[np.float64], by_ms: float = BOUND_MS) -> NDArray[n
 
 def _twins(plan: SwapPlan, folder: Path) -> list[Path]:
     """
-    Write one model for each promotion that there is time for.
+    Write one model for each promotion that there is time for; in a very long run they come round again.
     """
     most = math.ceil(plan.seconds / (2 * (plan.every_s + _SURE_S)))
-    return [twin(locate(Path("models")), folder / f"twin-{number}", number) for number in range(2, 2 + most)]
+    return [twin(locate(Path("models")), folder / f"twin-{number}", number) for number in range(2, 2 + min(most, _TWINS))]
 
 
 def twin(folder: Path, target: Path, number: int = 2) -> Path:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Sequence
 
 from fraudstream.chaos.changes import change_rules
-from fraudstream.chaos.great_faults import fill, kill_redis, promote, stop_model, stop_postgres, wipe
+from fraudstream.chaos.great_faults import fill, promote, restart, stop_model, wipe
 from fraudstream.chaos.plan import Fault
 from fraudstream.chaos.stage import Stage
 from fraudstream.chaos.traffic import Item
@@ -27,7 +27,7 @@ async def cause(stage: Stage, fault: Fault, items: Sequence[Item]) -> None:
     """
     match fault.name:
         case "redis_kill":
-            await kill_redis(stage, items)
+            await restart(stage, fault.name, stage.valkey, items, away_s=0.2)
         case "flushall":
             await wipe(stage, items)
         case "promotion":
@@ -35,7 +35,7 @@ async def cause(stage: Stage, fault: Fault, items: Sequence[Item]) -> None:
         case "oom":
             await fill(stage, items)
         case "postgres_stop":
-            await stop_postgres(stage, items)
+            await restart(stage, fault.name, stage.postgres, items, away_s=0.5)
         case "model_stop":
             await stop_model(stage, items)
         case "rules":

@@ -23,7 +23,7 @@ from fraudstream.chaos.stage import STOPPED_S, Stage
 from fraudstream.chaos.traffic import Item
 from fraudstream.domain.errors import TransientError
 from fraudstream.local import LocalValkey
-from fraudstream.local.process import HOST
+from fraudstream.local.process import HOST, LocalServer
 
 #: What the producer sends again after a failover reaches this far behind what is known to be lost, in seconds.
 _MARGIN_S = 3.0
@@ -45,28 +45,16 @@ _DRAINED_S = 180.0
 _HALF_OPEN_S = 6.0
 
 
-async def kill_redis(stage: Stage, items: Sequence[Item]) -> None:
+async def restart(stage: Stage, fault: str, server: LocalServer, items: Sequence[Item], *, away_s: float) -> None:
     """
-    Kill Redis under the payments, and start it again from its append-only file.
-    """
-    stage.producer.offer(items)
-    await asyncio.sleep(stage.rng.uniform(0.0, 0.2))
-    await asyncio.to_thread(stage.valkey.kill)
-    await asyncio.sleep(0.2)
-    await asyncio.to_thread(stage.valkey.start)
-    stage.faults["redis_kill"] += 1
-
-
-async def stop_postgres(stage: Stage, items: Sequence[Item]) -> None:
-    """
-    Kill PostgreSQL under the payments, and start it again.
+    Kill a server under the payments, and start it again after a while from what it has on disk.
     """
     stage.producer.offer(items)
     await asyncio.sleep(stage.rng.uniform(0.0, 0.2))
-    await asyncio.to_thread(stage.postgres.kill)
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(stage.postgres.start)
-    stage.faults["postgres_stop"] += 1
+    await asyncio.to_thread(server.kill)
+    await asyncio.sleep(away_s)
+    await asyncio.to_thread(server.start)
+    stage.faults[fault] += 1
 
 
 async def wipe(stage: Stage, items: Sequence[Item]) -> None:

@@ -20,7 +20,6 @@ from fraudstream.fleet.turns import Turns
 Source = Callable[[], Awaitable[list[Delivery]]]
 #: How many reads that find nothing are waited for before what others left behind is looked at.
 _READS = 1.5
-
 #: Fewer entries than this are seldom all that comes at that moment; how long more of them are waited for, in milliseconds.
 _FEW, _MOMENT_MS = 32, 1
 

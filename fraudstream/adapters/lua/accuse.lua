@@ -1,8 +1,9 @@
 #!lua flags=allow-oom
 -- accuse: set the count of an entry that is about to be tried alone, so that it stands if whoever tries it dies of it.
 -- KEYS  1 stream, 2 hash of the group: entry -> deaths that may have had another reason
--- ARGV  1 group, 2 consumer, 3 entry id, 4 count, 5 whom a death would speak against ('1' the entry; '0' perhaps another of its group:
---       those come first; 'D' perhaps something else; 'B' nobody: the try is over, the count is what it was), 6 count from which entries are tried alone, 7 how many such deaths weigh as one, 8 ttl of the hash in s
+-- ARGV  1 group, 2 consumer, 3 entry id, 4 count, 5 whom a death would speak against ('1' the entry; '0' perhaps another of its
+--       group: those come first; 'D' perhaps something else; 'B' nobody: the try is over, the count is what it was),
+--       6 count from which entries are tried alone, 7 how many such deaths weigh as one, 8 ttl of the hash in s
 -- Reply: C counted | N not counted | O not counted, others are to be tried before it | G not in our hands any more
 local call = redis.call
 local p = call('XPENDING', KEYS[1], ARGV[1], ARGV[3], ARGV[3], 1)

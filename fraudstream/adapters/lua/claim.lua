@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- claim: take over entries whose owner is gone. Keep the cursor between calls.
 -- KEYS  1 stream, 2 heartbeat zset, 3 retry zset of the group
--- ARGV  1 group, 2 consumer, 3 min idle ms, 4 hard idle ms, 5 count, 6 cursor ('-' or '(' .. last id), 7 up to how many hand-outs are counted
+-- ARGV  1 group, 2 consumer, 3 min idle ms, 4 hard idle ms, 5 count, 6 cursor ('-' or '(' .. last id),
+--       7 up to how many hand-outs are counted
 -- Reply: last id scanned ('' = end reached, start again at '-'), then {id, deliveries, fields} per entry;
 --        fields is false when the entry was trimmed (acknowledged here: count it, write a tombstone)
 local t = redis.call('TIME')
