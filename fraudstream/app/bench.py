@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
+from fraudstream.app.bench_calendar import Calendar
 from fraudstream.app.bench_load import Payments, Stretch, stretch
 from fraudstream.app.bench_peer import peer_throughput
 from fraudstream.app.bench_system import RULES, bench_system
@@ -125,6 +126,7 @@ class _Bench:
         self._system = system
         self._progress = progress
         self._trials: list[dict[str, float | bool]] = []
+        self._calendar = Calendar()
 
     async def run(self, groups: list[str]) -> Measured:
         plan = self._plan
@@ -184,7 +186,7 @@ class _Bench:
 
     async def _at(self, rate: float | None, seconds: float, *, warm_up: int, what: str) -> Stretch:
         count = self._plan.burst if rate is None else round(rate * seconds)
-        payments = Payments(self._system.folder / "payments.jsonl", warm_up + count, self._progress)
+        payments = Payments(self._system.folder / "payments.jsonl", warm_up + count, self._progress, self._calendar)
         try:
             if warm_up:
                 await stretch(self._system, payments, warm_up, None, self._progress)

@@ -16,11 +16,11 @@ from fraudstream.adapters.postgres_account import decided_since
 from fraudstream.adapters.redis_account import waiting
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_keys import Partitions
+from fraudstream.app.bench_calendar import Calendar
 from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress, settle
 from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
 from fraudstream.app.processes import Usage, usage
-from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.produce import produce
 from fraudstream.producers.synthetic import generate
 
@@ -34,11 +34,14 @@ _FLAT_S, _LATE_S, _HOPELESS_S = 0.5, 0.5, 5.0
 class Payments:
     """
     Synthetic payments in a file, made before anything is measured: making one takes as long as sending it.
+
+    Args:
+        calendar: Shared by all payments that one system gets.
     """
 
-    def __init__(self, file: Path, count: int, progress: Progress) -> None:
+    def __init__(self, file: Path, count: int, progress: Progress, calendar: Calendar | None = None) -> None:
         self._file = file.open("wb+")
-        for number, one in enumerate(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=count)), 1):
+        for number, one in enumerate(generate((calendar or Calendar()).world(count)), 1):
             self._file.write(one.body + b"\n")
             if number % 10_000 == 0:
                 progress.count("payments made", number, count)

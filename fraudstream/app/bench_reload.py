@@ -3,7 +3,9 @@ A fleet at full speed whose rules change all the time: is anything lost, does ev
 """
 
 import asyncio
+import itertools
 import os
+import re
 import time
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
@@ -18,6 +20,7 @@ import numpy as np
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_stream import plain
+from fraudstream.app.bench_calendar import WORLD_DAYS, Calendar
 from fraudstream.app.bench_hold import Held, measure_hold
 from fraudstream.app.connections import address
 from fraudstream.app.demo import Progress
@@ -38,7 +41,7 @@ from fraudstream.app.rule_files import RuleBench
 from fraudstream.app.rule_sets import RuleDesk
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.errors import InvalidRule
-from fraudstream.producers.plan import demo_plan
+from fraudstream.producers.plan import DAY_MS
 from fraudstream.producers.synthetic import generate
 from fraudstream.rules.load import read_rules
 from fraudstream.rules.ruleset import RuleSet
@@ -46,6 +49,8 @@ from fraudstream.settings import Settings, locate
 
 #: Payments that are made up; the ids of the next round have another end.
 _ROUND = 20_000
+#: The time in a body.
+_STAMP = re.compile(rb'"timestamp":"[^"]*"')
 #: Decisions that are executed again at once.
 _AGAIN_AT_ONCE = 2_048
 #: Every so many pushes one is wrong, and must be refused.
@@ -334,15 +339,14 @@ def _applied(page: str) -> int:
 
 def endless() -> Iterator[bytes]:
     """
-    Return synthetic payments without end: one round made up, its ids told apart from round to round.
+    Return synthetic payments without end: one round made up, its ids told apart from round to round, each round after the other
+    in event time.
     """
-    end_ms = int(time.time() * 1000)
-    made = [one.body for one in generate(demo_plan(end_ms=end_ms, transactions=_ROUND))]
-    number = 0
-    while True:
-        for body in made:
-            yield body.replace(b'"transaction_id":"', b'"transaction_id":"%d_' % number, 1)
-        number += 1
+    made = [(_STAMP.sub(b'"timestamp":%.3f', one.body), one.occurred_at_ms) for one in generate(Calendar().world(_ROUND))]
+    for number in itertools.count():
+        later_ms = number * WORLD_DAYS * DAY_MS
+        for body, at_ms in made:
+            yield (body % ((at_ms + later_ms) / 1000)).replace(b'"transaction_id":"', b'"transaction_id":"%d_' % number, 1)
 
 
 def _written(path: Path, source: str) -> Path:

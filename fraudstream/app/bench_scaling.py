@@ -9,6 +9,7 @@ import msgspec
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_cost import flow
 from fraudstream.app.bench import machine
+from fraudstream.app.bench_calendar import Calendar
 from fraudstream.app.bench_load import Payments, stretch
 from fraudstream.app.bench_system import bench_system
 from fraudstream.app.connections import address
@@ -69,12 +70,12 @@ async def run_bench_scaling(
         async with bench_system(inherited, DEMO_GROUPS * count, progress, partitions=partitions) as system:
             progress.step(f"{count} of each group, {partitions} partitions")
             server = system.valkey.name_and_allocator
-            payments = Payments(system.folder / "trial.jsonl", _WARM_UP + _TRIAL, progress)
+            payments = Payments(system.folder / "trial.jsonl", _WARM_UP + _TRIAL, progress, calendar := Calendar())
             await stretch(system, payments, _WARM_UP, None, progress)
             trial = await stretch(system, payments, _TRIAL, None, progress)
             payments.close()
             wanted = max(_TRIAL, round(trial.recorded_tps * seconds))
-            payments = Payments(system.folder / "payments.jsonl", wanted, progress)
+            payments = Payments(system.folder / "payments.jsonl", wanted, progress, calendar)
             async with connected(address(system.settings()), connections=1) as client:
                 before = await flow(client)
                 done = await stretch(system, payments, wanted, None, progress)

@@ -22,6 +22,7 @@ from fraudstream.adapters.postgres_migrations import migrate
 from fraudstream.adapters.redis_account import waiting
 from fraudstream.adapters.redis_client import connected
 from fraudstream.adapters.redis_models import Entry, Pointer, RedisModels
+from fraudstream.app.bench_calendar import Calendar
 from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
@@ -30,7 +31,6 @@ from fraudstream.app.settling import until_done
 from fraudstream.features.load import load_features
 from fraudstream.local.worker import LocalWorker
 from fraudstream.producers.labelled import Labelled
-from fraudstream.producers.plan import demo_plan
 from fraudstream.producers.produce import produce
 from fraudstream.producers.synthetic import generate
 from fraudstream.scoring.load import load_model, read_model
@@ -144,9 +144,10 @@ async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
             folders = [locate(Path("models")), *([plan.other] if plan.other else _twins(plan, system.folder))]
             desk = ModelDesk(models, registry, features, "bench")
             names = [(await desk.push(folder, reason="bench")).model for folder in folders]
-            calm = await _calm(plan, system, progress)
+            calendar = Calendar()
+            calm = await _calm(plan, system, calendar, progress)
             progress.step(f"with changes, at {calm.rate_per_s:,.0f}/s")
-            bodies, since = _payments(int(calm.rate_per_s * plan.seconds)), _now()
+            bodies, since = _payments(calendar, int(calm.rate_per_s * plan.seconds)), _now()
             swapping = asyncio.create_task(_swap(plan, system, models, names))
             await _send(system, bodies, calm.rate_per_s, progress)
             stalls = await swapping
@@ -171,22 +172,22 @@ class _Calm(NamedTuple):
     looks: Sequence[tuple[float, float]]
 
 
-async def _calm(plan: SwapPlan, system: LocalSystem, progress: Progress) -> _Calm:
+async def _calm(plan: SwapPlan, system: LocalSystem, calendar: Calendar, progress: Progress) -> _Calm:
     """
     Run without a change at the rate of the plan, or at lower and lower ones until nothing is late by itself.
     """
-    await _send(system, _payments(_WARM_UP), None, progress)
+    await _send(system, _payments(calendar, _WARM_UP), None, progress)
     most, rates = 0.0, [plan.rate_per_s]
     if plan.rate_per_s is None:
         progress.step("what it can do at most")
         since = _now()
-        await _send(system, _payments(_BURST), None, progress)
+        await _send(system, _payments(calendar, _BURST), None, progress)
         decided = [one.decided_ms for one in await passed(system.postgres.url, since)]
         most = len(decided) / max(1e-3, max(decided) / 1e3 - since.timestamp())
         rates = [most * share for share in _SHARES]
     for rate in filter(None, rates):
         progress.step(f"without a change, at {rate:,.0f}/s")
-        bodies, since, before = _payments(int(rate * plan.calm_s)), _now(), await _looks(system)
+        bodies, since, before = _payments(calendar, int(rate * plan.calm_s)), _now(), await _looks(system)
         await _send(system, bodies, rate, progress)
         found = await passed(system.postgres.url, since)
         calm = _Calm(rate, most, found, [before, await _looks(system)])
@@ -196,8 +197,8 @@ async def _calm(plan: SwapPlan, system: LocalSystem, progress: Progress) -> _Cal
     return calm
 
 
-def _payments(count: int) -> list[Labelled]:
-    return list(generate(demo_plan(end_ms=int(time.time() * 1000), transactions=count)))
+def _payments(calendar: Calendar, count: int) -> list[Labelled]:
+    return list(generate(calendar.world(count)))
 
 
 def _late(latency_ms: NDArray[np.float64], by_ms: float = BOUND_MS) -> NDArray[np.bool_]:

@@ -34,6 +34,13 @@ def _with_own(log: bytes, record: bytes, standing: Standing, size: int) -> bytes
     return log[: max(before, 0)] + record
 
 
+def _taken(table: NDArray[np.void], places: Ints) -> NDArray[np.void]:
+    """
+    Return records in another order, each as so many bytes: field by field, as numpy would, takes fifteen times as long.
+    """
+    return table.view(np.dtype((np.void, table.dtype.itemsize))).take(places).view(table.dtype)
+
+
 class Past:
     """
     The events before each row of a batch, and its own, in one kind of log.
@@ -58,8 +65,9 @@ class Past:
         self.table: NDArray[np.void] = layout.table(b"".join(pieces))
         self.arrival: Ints | None = None
         self.keys = self._keys()
-        if (self.keys[1:] < self.keys[:-1]).any():
-            self._sort()
+        falls: Mask = self.keys[1:] < self.keys[:-1]
+        if falls.any():
+            self._sort(falls)
         self.present: Mask = self.current.present(kind)
         self.columns = EventColumns(self.table, self.lengths, rows)
 
@@ -71,11 +79,20 @@ class Past:
         keys |= self.table["time"]
         return keys
 
-    def _sort(self) -> None:
-        self.arrival = order = np.argsort(self.keys, kind="stable")
-        place = np.empty_like(order)
-        place[order] = np.arange(len(order))
-        self.table, self.keys, self.own = self.table[order], self.keys[order], place[self.own]
+    def _sort(self, falls: Mask) -> None:
+        """
+        Bring the events of those rows in order that have one before which an older one came: mostly few of a batch.
+        """
+        order = np.arange(len(self.keys))
+        place = order.copy()
+        # An event's key ends with its time: what stands before that is its row.
+        disordered = np.zeros(self.rows, np.bool_)
+        disordered[self.keys[1:][falls] >> _TIME_BITS] = True
+        moved = np.flatnonzero(disordered.repeat(self.lengths))
+        order[moved] = moved[np.argsort(self.keys[moved], kind="stable")]
+        place[order[moved]] = moved
+        self.arrival, self.keys, self.own = order, self.keys[order], place[self.own]
+        self.table = _taken(self.table, order)
 
     @cached_property
     def starts(self) -> Ints:
