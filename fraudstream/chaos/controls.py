@@ -87,7 +87,7 @@ def _no_deduplication() -> None:
     _rewrite(
         redis_verdicts,
         "COMPLETE",
-        ("= ARGV[a], KEYS[4 + i], 'G',", "= ARGV[a], KEYS[4 + i] .. ':' .. ARGV[a], 'G',"),
+        ("txns[i] = KEYS[4 + i] end", "txns[i] = KEYS[4 + i] .. ':' .. ARGV[a + 3 * (i - 1)] end"),
     )
 
 
@@ -98,7 +98,10 @@ def _no_owner_last_wins() -> None:
         ("  if mine[id] then", "  if true then"),
         (
             "    elseif s == 'D' or s == me then r = 'U'\n",
-            "    elseif s == me or (s == 'D' and emission == '') then\n      call('SET', txn, record)\n      r = 'O'\n",
+            """    elseif s == me or (s == 'D' and emission == '') then
+      call('SET', txn, record)
+      moved[txn], r = record, 'O'
+""",
         ),
         ("elseif sub(emission, 1, 8) == sub(v, 2, 9) then", "elseif s == 'D' or sub(emission, 1, 8) == sub(v, 2, 9) then"),
     )

@@ -345,3 +345,26 @@ async def test_a_decision_whose_basis_is_lost_is_no_first_verdict_and_is_touched
     assert lost.answers == [Answer.ABSENT]
     assert rig.streams.client.get(rig.txn_key(transaction)) == b"T"
     assert rig.streams.pending(MODEL) != {}
+
+
+async def test_a_broken_history_takes_no_decision_of_others_away(rig: VerdictRig) -> None:
+    """
+    A decision was marked as made before any was emitted: one key of another type, and those before it were lost.
+    """
+    good, bad = a_transaction(card_id="good"), a_transaction(card_id="bad")
+    entries = rig.streams.add(2)
+    rules, model = await both_sides(rig, entries, [good, bad])
+    await rules.complete(entries, [good, bad])
+    others = (await model.complete(entries, [good, bad])).others
+    broken = f"log:{SMALL.layouts['card'].id}:card:bad"
+    rig.streams.client.delete(broken)
+    rig.streams.client.hset(broken, "not", "a log")
+
+    with pytest.raises(Exception, match="complete item 2: WRONGTYPE"):
+        await model.complete(entries, [good, bad], others=others, outcome=Outcome.REVIEW)
+
+    assert [one.transaction for one in rig.decisions()] == [good]
+    assert rig.frauds() == [good.transaction_id]
+    assert list(rig.streams.pending(MODEL)) == entries[1:]
+    rig.streams.client.delete(broken)
+    assert (await model.complete(entries[1:], [bad], others={0: others[1]})).answers == [Answer.EMITTED]

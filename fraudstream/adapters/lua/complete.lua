@@ -18,8 +18,11 @@ local mine = {}
 for _, p in ipairs(call('XPENDING', KEYS[1], ARGV[1], ARGV[6], ARGV[7], ARGV[8], ARGV[3])) do mine[p[1]] = true end
 local me, items, n, sizes = ARGV[2], tonumber(ARGV[9]), tonumber(ARGV[10]), {}
 for l = 1, n do sizes[l] = tonumber(ARGV[10 + l]) end
-local out, acks, emit, first = {now}, {}, {}, false
+local out, acks, emit, alerts = {now}, {}, {}, {}
 local a, logs, prefix = 12 + n, 4 + items, tonumber(ARGV[11 + n])
+local txns, moved, noted, decided = {}, {}, {}, {}
+for i = 1, items do txns[i] = KEYS[4 + i] end
+local stood = call('MGET', unpack(txns))       -- one read for all, and one write for those that are noted
 
 local function mark(key, identity, size, outcome)
   local log = call('GETRANGE', key, 0, -1)
@@ -32,42 +35,53 @@ local function mark(key, identity, size, outcome)
   end
 end
 
-for i = 1, items do
-  local id, txn, r, record, emission = ARGV[a], KEYS[4 + i], 'G', ARGV[a + 1], ARGV[a + 2]
-  local marks = emission == '' and 0 or string.byte(emission, 10)
-  if mine[id] then
-    local v = call('GET', txn)
-    local s = v and sub(v, 1, 1)
-    if not s then r = 'A'
-    elseif s == 'T' or s == 'L' then
-      if record == '' then r = 'A'                                          -- what the decision rests on went with a part of the history
-      else
-        call('SET', txn, record)
-        first, r = true, 'O'
-      end
-    elseif s == 'D' or s == me then r = 'U'
-    elseif sub(emission, 1, 8) == sub(v, 2, 9) then
-      if marks > 0 then
-        local identity, outcome = sub(emission, 11, 9 + marks), string.byte(emission, 10 + marks)
-        for l = 1, n do
-          if KEYS[logs + l] ~= txn then mark(KEYS[logs + l], identity, sizes[l], outcome) end
+local function judge()
+  for i = 1, items do
+    local id, txn, r, record, emission = ARGV[a], txns[i], 'G', ARGV[a + 1], ARGV[a + 2]
+    local marks = emission == '' and 0 or string.byte(emission, 10)
+    if mine[id] then
+      local v = moved[txn] or stood[i]
+      local s = v and sub(v, 1, 1)
+      if not s then r = 'A'
+      elseif s == 'T' or s == 'L' then
+        if record == '' then r = 'A'                                        -- what the decision rests on went with a part of the history
+        else
+          noted[#noted + 1] = txn
+          noted[#noted + 1] = record
+          moved[txn], r = record, 'O'
         end
-      end
-      local name, decision = sub(KEYS[4 + i], prefix + 1), sub(emission, 11 + marks)
-      emit[#emit + 1] = name
-      emit[#emit + 1] = decision
-      if sub(emission, 9, 9) == '1' then call('XADD', KEYS[3], '*', 'transaction_id', name, 'decision', decision) end
-      call('SET', txn, 'D', 'EX', ARGV[4])
-      r = 'E'
-    else r = v end
-    if r == 'O' or r == 'U' or r == 'E' then acks[#acks + 1] = id end
+      elseif s == 'D' or s == me then r = 'U'
+      elseif sub(emission, 1, 8) == sub(v, 2, 9) then
+        if marks > 0 then
+          local identity, outcome = sub(emission, 11, 9 + marks), string.byte(emission, 10 + marks)
+          for l = 1, n do
+            if KEYS[logs + l] ~= txn then mark(KEYS[logs + l], identity, sizes[l], outcome) end
+          end
+        end
+        local name, decision = sub(KEYS[4 + i], prefix + 1), sub(emission, 11 + marks)
+        emit[#emit + 1] = name
+        emit[#emit + 1] = decision
+        if sub(emission, 9, 9) == '1' then alerts[#alerts + 1] = #emit end
+        decided[#decided + 1] = txn
+        moved[txn], r = 'D', 'E'
+      else r = v end
+      if r == 'O' or r == 'U' or r == 'E' then acks[#acks + 1] = id end
+    end
+    if marks > 0 then logs = logs + n end
+    out[i + 1] = r
+    a = a + 3
   end
-  if marks > 0 then logs = logs + n end
-  out[i + 1] = r
-  a = a + 3
 end
-if first and ARGV[5] ~= '0' then call('ZADD', KEYS[4], now + ARGV[5], ARGV[6] .. ' ' .. ARGV[7]) end
+
+local ok, err = pcall(judge)       -- an item that fails, by a key of another type, takes nothing away from those before it
+for _, at in ipairs(alerts) do call('XADD', KEYS[3], '*', 'transaction_id', emit[at - 1], 'decision', emit[at]) end
 -- Sixteen decisions to an entry: one of all of them would be moved again and again while it grows, and cost a sixth more.
 for i = 1, #emit, 32 do call('XADD', KEYS[2], '*', unpack(emit, i, math.min(i + 31, #emit))) end
+for _, txn in ipairs(decided) do call('SET', txn, 'D', 'EX', ARGV[4]) end
+if #noted > 0 then
+  call('MSET', unpack(noted))
+  if ARGV[5] ~= '0' then call('ZADD', KEYS[4], now + ARGV[5], ARGV[6] .. ' ' .. ARGV[7]) end
+end
 if #acks > 0 then call('XACK', KEYS[1], ARGV[1], unpack(acks)) end
+if not ok then return redis.error_reply('ERR complete item ' .. #out .. ': ' .. tostring(type(err) == 'table' and err.err or err)) end
 return out
