@@ -3,6 +3,7 @@ Deciding workers of our own, kept busy: what a change does to a fleet is seen on
 """
 
 import asyncio
+import os
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
@@ -18,8 +19,9 @@ from fraudstream.adapters.redis_client import connected
 from fraudstream.app.connections import address, intake
 from fraudstream.app.local_system import LocalSystem
 
-#: Both deciding groups in each of two processes: one for each core of a small machine.
-GROUPS = ("fraud-check,ml-scoring", "fraud-check,ml-scoring")
+#: Both deciding groups in each of as many processes as have a core of their own: Redis and who feeds the fleet have one. With
+#: more of them a loop stands still because somebody else has its core, and nobody can say what a change did to it.
+GROUPS = ("fraud-check,ml-scoring",) * max(1, (os.cpu_count() or 1) - 1)
 #: Entries that wait at any time while the fleet is kept busy, and how many are sent at once.
 _BACKLOG, _AT_ONCE = 4_000, 500
 _BUCKET = re.compile(r'^fraudstream_(\w+)_seconds_bucket\{le="([^"]+)"\} (\S+)$', re.MULTILINE)
