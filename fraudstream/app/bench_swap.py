@@ -1,5 +1,5 @@
 """
-Models that change under load: what a promotion or a rollback costs the decisions that are under way.
+Models that change at a constant rate of payments: what a promotion or a rollback costs the decisions that are under way.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.app.models import ModelDesk
 from fraudstream.app.settling import until_done
+from fraudstream.domain.decision import Decision
 from fraudstream.features.load import load_features
 from fraudstream.local.worker import LocalWorker
 from fraudstream.producers.labelled import Labelled
@@ -52,21 +53,21 @@ _WARM_UP = 400
 _SURE_S = 1.5
 #: Alerts are nothing that a model waits for.
 _GROUPS = ("fraud-check", "ml-scoring", "recorder")
-#: Payments at once that tell what a system does at most, and the shares of it that are tried for full load, highest first.
-_BURST, _SHARES = 20_000, (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+#: Decision deadline of the workers, in milliseconds.
+DEADLINE_MS = 250
 
 
 class SwapPlan(msgspec.Struct, frozen=True, kw_only=True):
     """
     ``rate_per_s`` for ``calm_s`` without a change, then for ``seconds`` with a promotion or rollback, each taken over and then
-    left alone for ``every_s``. Without a rate it is full load: the highest share of what the system does at most at which no
-    decision of the calm comes half of ``BOUND_MS`` late by itself; above it nobody could say whose fault a delay is.
+    left alone for ``every_s``. The rate is one at which nothing is late by itself: above it nobody could say whose fault it is
+    that a decision comes late, and what is seen there is how long the loops stand still (``bench_swap_full``).
 
     ``other`` is the folder of the model that is promoted; None makes one of equal trees and another hash for each promotion,
     so that each of them is loaded.
     """
 
-    rate_per_s: float | None = None
+    rate_per_s: float = 3_000.0
     calm_s: float = 10.0
     seconds: float = 40.0
     every_s: float = 2.0
@@ -79,7 +80,7 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     """
     What changing models did to the decisions.
 
-    ``rate_tps`` is the load; ``most_tps`` what the system did at once, 0 where a rate was given.
+    ``rate_tps`` is the load.
 
     A decision is *in* a swap when it was under way at any time from the change of the pointer until 100 ms after the first
     decision by the new model: loading and warming up lie in between. ``delayed`` are those that took ``BOUND_MS`` longer
@@ -89,7 +90,6 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     rate_tps: float
-    most_tps: float
     decisions: int
     swaps: int
     models: dict[str, int]
@@ -107,15 +107,22 @@ class SwapReport(msgspec.Struct, frozen=True, kw_only=True):
     looks_over_50_ms: dict[str, float]
     seconds_to_follow: list[float]
 
+    @property
+    def good(self) -> bool:
+        """
+        Whether every decision has a model and its score, and no swap held the loop up for 50 ms.
+        """
+        wrong = self.without_model or self.without_score or self.other_score_than_its_model
+        return not (wrong or max(self.stall_ms, default=0.0) > BOUND_MS)
+
 
 class _Seen(NamedTuple):
     """
-    What a run leaves: the rate and what came at once, decisions without and with changes, the changes, stalls in ms, the
-    models by id, and how many looks of the workers came, and came late, before the calm, after it and at the end.
+    What a run leaves: the rate, decisions without and with changes, the changes, stalls in ms, the models by id, and how many
+    looks of the workers came, and came late, before the calm, after it and at the end.
     """
 
     rate_per_s: float
-    most_per_s: float
     quiet: Sequence[Passed]
     found: Sequence[Passed]
     changes: Sequence[Entry]
@@ -132,85 +139,61 @@ async def run_bench_swap(plan: SwapPlan, progress: Progress) -> SwapReport:
         ConfigurationError: A server did not start, or the other model does not fit the features.
         TransientError: The system stopped moving.
     """
-    features = load_features(locate(Path("models/default.features")).read_text(encoding="utf-8"))
     progress.step("starting servers and workers")
-    with LocalSystem(inherited=plan.inherited, deadline_ms=250, horizon_s=0, groups=plan.groups) as system:
+    with LocalSystem(inherited=plan.inherited, deadline_ms=DEADLINE_MS, horizon_s=0, groups=plan.groups) as system:
         registry = ModelFolder(system.folder / "registry")
         system.set(FRAUDSTREAM_MODEL_REGISTRY=registry.place)
         await migrate(system.postgres.url)
         system.start_workers()
         async with connected(address(system.settings())) as client:
             models = RedisModels(client)
-            folders = [locate(Path("models")), *([plan.other] if plan.other else _twins(plan, system.folder))]
-            desk = ModelDesk(models, registry, features, "bench")
-            names = [(await desk.push(folder, reason="bench")).model for folder in folders]
+            most = math.ceil(plan.seconds / (2 * (plan.every_s + _SURE_S)))
+            known = await push_models(models, registry, system.folder, most, plan.other)
             calendar = Calendar()
-            calm = await _calm(plan, system, calendar, progress)
-            progress.step(f"with changes, at {calm.rate_per_s:,.0f}/s")
-            bodies, since = _payments(calendar, int(calm.rate_per_s * plan.seconds)), _now()
-            swapping = asyncio.create_task(_swap(plan, system, models, names))
-            await _send(system, bodies, calm.rate_per_s, progress)
+            await _send(system, _payments(calendar, _WARM_UP), None, progress)
+            progress.step(f"without a change, at {plan.rate_per_s:,.0f}/s")
+            bodies, since = _payments(calendar, int(plan.rate_per_s * plan.calm_s)), _now()
+            looks = [await _looks(system)]
+            await _send(system, bodies, plan.rate_per_s, progress)
+            quiet = await passed(system.postgres.url, since)
+            progress.step(f"with changes, at {plan.rate_per_s:,.0f}/s")
+            bodies, since = _payments(calendar, int(plan.rate_per_s * plan.seconds)), _now()
+            looks.append(await _looks(system))
+            swapping = asyncio.create_task(_swap(plan, system, models, list(known)))
+            await _send(system, bodies, plan.rate_per_s, progress)
             stalls = await swapping
-            looks = [*calm.looks, await _looks(system)]
+            looks.append(await _looks(system))
             found = await passed(system.postgres.url, since)
-            history = await models.history()
-        loaded = [load_model(folder, features.names, feature_set=features.id) for folder in folders]
-    changes = [one for one in history if one.seq]
-    return _reported(
-        _Seen(calm.rate_per_s, calm.most_per_s, calm.passed, found, changes, stalls, {one.id: one for one in loaded}, looks)
-    )
+            changes = [one for one in await models.history() if one.seq]
+    return _reported(_Seen(plan.rate_per_s, quiet, found, changes, stalls, known, looks))
 
 
-class _Calm(NamedTuple):
+async def push_models(
+    models: RedisModels, registry: ModelFolder, folder: Path, most: int, other: Path | None
+) -> dict[str, OnnxModel]:
     """
-    The stretch without a change: its rate, what the system does at most, the decisions, and the looks before and after.
-    """
+    Push the shipped model and those that are promoted in turn: one that is given, or so many of equal trees, each to be loaded.
+    A very long run meets some of those again.
 
-    rate_per_s: float
-    most_per_s: float
-    passed: Sequence[Passed]
-    looks: Sequence[tuple[float, float]]
-
-
-async def _calm(plan: SwapPlan, system: LocalSystem, calendar: Calendar, progress: Progress) -> _Calm:
+    Returns:
+        The models by id, the shipped one first.
     """
-    Run without a change at the rate of the plan, or at lower and lower ones until nothing is late by itself.
-    """
-    await _send(system, _payments(calendar, _WARM_UP), None, progress)
-    most, rates = 0.0, [plan.rate_per_s]
-    if plan.rate_per_s is None:
-        progress.step("what it can do at most")
-        since = _now()
-        await _send(system, _payments(calendar, _BURST), None, progress)
-        decided = [one.decided_ms for one in await passed(system.postgres.url, since)]
-        most = len(decided) / max(1e-3, max(decided) / 1e3 - since.timestamp())
-        rates = [most * share for share in _SHARES]
-    for rate in filter(None, rates):
-        progress.step(f"without a change, at {rate:,.0f}/s")
-        bodies, since, before = _payments(calendar, int(rate * plan.calm_s)), _now(), await _looks(system)
-        await _send(system, bodies, rate, progress)
-        found = await passed(system.postgres.url, since)
-        calm = _Calm(rate, most, found, [before, await _looks(system)])
-        latency = np.array([one.decided_ms - one.received_ms for one in found])
-        if plan.rate_per_s is not None or not _late(latency, BOUND_MS / 2).any():
-            break
-    return calm
+    features = load_features(locate(Path("models/default.features")).read_text(encoding="utf-8"))
+    shipped = locate(Path("models"))
+    twins = [twin(shipped, folder / f"twin-{number}", number) for number in range(2, 2 + min(most, _TWINS))]
+    folders = [shipped, *([other] if other else twins)]
+    desk = ModelDesk(models, registry, features, "bench")
+    names = [(await desk.push(one, reason="bench")).model for one in folders]
+    loaded = [load_model(one, features.names, feature_set=features.id) for one in folders]
+    return dict(zip(names, loaded, strict=True))
 
 
 def _payments(calendar: Calendar, count: int) -> list[Labelled]:
     return list(generate(calendar.world(count)))
 
 
-def _late(latency_ms: NDArray[np.float64], by_ms: float = BOUND_MS) -> NDArray[np.bool_]:
-    return np.asarray(latency_ms > float(np.median(latency_ms)) + by_ms) if len(latency_ms) else np.zeros(0, dtype=np.bool_)
-
-
-def _twins(plan: SwapPlan, folder: Path) -> list[Path]:
-    """
-    Write one model for each promotion that there is time for; in a very long run they come round again.
-    """
-    most = math.ceil(plan.seconds / (2 * (plan.every_s + _SURE_S)))
-    return [twin(locate(Path("models")), folder / f"twin-{number}", number) for number in range(2, 2 + min(most, _TWINS))]
+def _late(latency_ms: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.asarray(latency_ms > float(np.median(latency_ms)) + BOUND_MS) if len(latency_ms) else np.zeros(0, dtype=np.bool_)
 
 
 def twin(folder: Path, target: Path, number: int = 2) -> Path:
@@ -246,9 +229,7 @@ async def _swap(plan: SwapPlan, system: LocalSystem, models: RedisModels, names:
     while time.monotonic() < until:
         for champion, kind in ((next(others), "promote"), (names[0], "rollback")):
             await asyncio.sleep(plan.every_s / 2)
-            seen = await models.pointer()
-            seq = await models.point(seen, Pointer(champion=champion, kind=kind, actor="bench", reason="bench"))
-            stalls.append(await _followed(system, seq))
+            stalls.append(await change_model(system, models, champion, kind))
             await asyncio.sleep(plan.every_s / 2)
     return stalls
 
@@ -271,6 +252,18 @@ def _served(worker: LocalWorker) -> tuple[str, ...]:
     return Settings(consumer_group=worker.groups).groups
 
 
+async def change_model(system: LocalSystem, models: RedisModels, champion: str, kind: str) -> float:
+    """
+    Let another model decide, and wait until every worker that scores has taken it over.
+
+    Returns:
+        The longest that a loop stood still meanwhile, for whatever reason, in milliseconds.
+    """
+    seen = await models.pointer()
+    seq = await models.point(seen, Pointer(champion=champion, kind=kind, actor="bench", reason="bench"))
+    return await _followed(system, seq)
+
+
 async def _followed(system: LocalSystem, seq: int) -> float:
     """
     Wait until every worker that scores has taken over as many changes; return the longest stall that they tell of, in ms.
@@ -286,7 +279,7 @@ async def _followed(system: LocalSystem, seq: int) -> float:
 
 
 def _reported(seen: _Seen) -> SwapReport:
-    rate, most, quiet, found, changes, stalls, models, looks = seen
+    rate, quiet, found, changes, stalls, models, looks = seen
     received = np.array([one.received_ms for one in found])
     decided = np.array([one.decided_ms for one in found])
     latency, inside, follow_s = decided - received, np.zeros(len(found), dtype=np.bool_), []
@@ -301,14 +294,15 @@ def _reported(seen: _Seen) -> SwapReport:
     counts = {name[:12]: sum(one.model == name for one in found) for name in models}
     return SwapReport(
         rate_tps=round(rate, 1),
-        most_tps=round(most, 1),
         decisions=len(found),
         swaps=len(changes),
         models=counts,
         without_model=sum(not one.model for one in found),
         without_score=sum(one.probability is None for one in found),
         degraded=sum(bool(one.degraded) for one in found),
-        other_score_than_its_model=_other_scores(found, models),
+        other_score_than_its_model=sum(
+            other_scores(model, [one for one in found if one.model == name]) for name, model in models.items()
+        ),
         calm_latency_ms=_latencies(np.array([one.decided_ms - one.received_ms for one in quiet])),
         swap_latency_ms=_latencies(latency[inside]),
         between_latency_ms=_latencies(latency[~inside]),
@@ -324,18 +318,14 @@ def _reported(seen: _Seen) -> SwapReport:
     )
 
 
-def _other_scores(found: Sequence[Passed], models: Mapping[str, OnnxModel]) -> int:
+def other_scores(model: OnnxModel, found: Sequence[Passed] | Sequence[Decision]) -> int:
     """
-    Count the decisions whose score is not, bit for bit, what the model that they name makes of their vector.
+    Count decisions of a model whose score is not, bit for bit, what it makes of their vector.
     """
-    wrong = 0
-    for name, model in models.items():
-        rows = [one for one in found if one.model == name and one.vector]
-        matrix = np.frombuffer(b"".join(one.vector for one in rows), "<f4").reshape(len(rows), len(model.feature_names))
-        again = model.score(matrix)
-        told = np.array([np.nan if one.probability is None else one.probability for one in rows], dtype=np.float32)
-        wrong += int((again != told).sum())
-    return wrong
+    rows = [one for one in found if one.vector]
+    matrix = np.frombuffer(b"".join(one.vector for one in rows), "<f4").reshape(len(rows), len(model.feature_names))
+    told = np.array([np.nan if one.probability is None else one.probability for one in rows], dtype=np.float32)
+    return int((model.score(matrix) != told).sum())
 
 
 def _latencies(values: NDArray[np.float64]) -> dict[str, float]:

@@ -91,6 +91,7 @@ async def loaded_fleet(
     inherited: Mapping[str, str],
     groups: tuple[str, ...] = GROUPS,
     prepare: Callable[[Path], Mapping[str, str]] | None = None,
+    deadline_ms: int = 0,
 ) -> AsyncIterator[LoadedFleet]:
     """
     Lend a fleet of our own; it is idle until ``busy`` is started.
@@ -100,8 +101,9 @@ async def loaded_fleet(
         inherited: What the processes need of our environment.
         groups: One entry per process.
         prepare: Writes files into the folder of the system, and returns the settings of the workers that name them.
+        deadline_ms: Decision deadline; 0 is off.
     """
-    with LocalSystem(inherited=inherited, deadline_ms=0, horizon_s=0, groups=groups) as system:
+    with LocalSystem(inherited=inherited, deadline_ms=deadline_ms, horizon_s=0, groups=groups) as system:
         if prepare is not None:
             system.set(**prepare(system.folder))
         await asyncio.to_thread(system.start_workers)

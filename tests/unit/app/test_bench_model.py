@@ -70,7 +70,7 @@ def test_a_decision_under_way_while_models_change_counts_as_in_the_swap() -> Non
     ]
     change = Entry(seq=1, champion="new", kind="promote", at_ms=1_000)
 
-    report = _reported(_Seen(3_000.0, 0.0, [], found, [change], [1.5], {}, [(0, 0), (100, 1), (300, 5)]))
+    report = _reported(_Seen(3_000.0, [], found, [change], [1.5], {}, [(0, 0), (100, 1), (300, 5)]))
 
     assert (report.swaps, report.seconds_to_follow) == (1, [0.5])
     assert (report.delayed_in_swaps, report.delayed_between) == (1, 1)
