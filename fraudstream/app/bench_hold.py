@@ -53,9 +53,12 @@ class _Slices(Changes):
     def __init__(self) -> None:
         super().__init__()
         self.each_s: list[float] = []
+        self._noted_s = 0.0
 
     def note(self) -> None:
-        self.each_s.append(self.cpu_s - sum(self.each_s))
+        if self.cpu_s > self._noted_s:
+            self.each_s.append(self.cpu_s - self._noted_s)
+            self._noted_s = self.cpu_s
 
 
 async def _measure(bench: RuleBench, source: str) -> Held:

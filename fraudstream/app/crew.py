@@ -35,7 +35,7 @@ from fraudstream.app.channels import policies
 from fraudstream.app.connections import address
 from fraudstream.app.fleet_lists import FleetLists
 from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
-from fraudstream.app.model_registry import load_pushed, open_registry
+from fraudstream.app.model_registry import PushedModels, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.people import FleetTokens, tokens_of
 from fraudstream.app.rule_watch import RuleWatch
@@ -317,8 +317,8 @@ class Crew:
             report=report,
             watches=(self.drift_watch, shadows),
         )
-        load = partial(load_pushed, open_registry(self._settings), features=features)
-        self.model_watch = ModelWatch(models, judge, model, load, report)
+        pushed = PushedModels(open_registry(self._settings), features)
+        self.model_watch = ModelWatch(models, judge, model, pushed, report, changes=self.changes)
         return judge
 
     def _following(self, group: str) -> Following | None:

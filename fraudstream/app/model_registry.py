@@ -11,8 +11,9 @@ import numpy as np
 from fraudstream.adapters.model_folder import ModelFolder, ModelRegistry
 from fraudstream.adapters.redis_models import Note
 from fraudstream.domain.errors import IncompatibleModel
+from fraudstream.domain.steps import Steps, at_once
 from fraudstream.features.definitions import FeatureSet
-from fraudstream.scoring.load import check_model
+from fraudstream.scoring.load import check_in_steps
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, decode_manifest
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.settings import Settings
@@ -37,6 +38,44 @@ def open_registry(settings: Settings) -> ModelRegistry:
     return registry
 
 
+class PushedModels:
+    """
+    The models of a registry that were made for some features.
+    """
+
+    def __init__(self, registry: ModelRegistry, features: FeatureSet) -> None:
+        self._registry = registry
+        self._features = features
+
+    def read(self, note: Note) -> tuple[bytes, bytes]:
+        """
+        Return the bytes of a model and of its manifest; blocks for as long as the registry takes.
+
+        Raises:
+            IncompatibleModel: They are not there.
+        """
+        return self._registry.read(note.model)
+
+    def built(self, note: Note, model: bytes, manifest: bytes) -> Steps[OnnxModel]:
+        """
+        Make a model from what was read, checked and warmed up, in steps of a millisecond or two.
+
+        Raises:
+            IncompatibleModel: It was cut short, changed since it was pushed, or does not fit the feature definitions.
+        """
+        where, features = Path(self._registry.place) / note.model, self._features
+        if manifest.decode(errors="replace") != note.manifest:
+            raise IncompatibleModel(f"{where / MANIFEST_FILE} is not the manifest that was pushed; push the model again")
+        kept = decode_manifest(manifest, where / MANIFEST_FILE)
+        if kept.sha256 != note.model:
+            raise IncompatibleModel(f"{where / MANIFEST_FILE} speaks for model {kept.sha256[:12]}; push the model again")
+        yield
+        steps = check_in_steps(model, kept, features.names, feature_set=features.id, path=where / MODEL_FILE)
+        loaded = yield from steps
+        yield
+        return warmed(loaded)
+
+
 def load_pushed(registry: ModelRegistry, note: Note, features: FeatureSet) -> OnnxModel:
     """
     Load a model that was pushed; blocks for a few hundredths of a second.
@@ -44,14 +83,8 @@ def load_pushed(registry: ModelRegistry, note: Note, features: FeatureSet) -> On
     Raises:
         IncompatibleModel: It is missing, cut short, changed since it was pushed, or does not fit the feature definitions.
     """
-    model, manifest = registry.read(note.model)
-    where = Path(registry.place) / note.model
-    if manifest.decode(errors="replace") != note.manifest:
-        raise IncompatibleModel(f"{where / MANIFEST_FILE} is not the manifest that was pushed; push the model again")
-    kept = decode_manifest(manifest, where / MANIFEST_FILE)
-    if kept.sha256 != note.model:
-        raise IncompatibleModel(f"{where / MANIFEST_FILE} speaks for model {kept.sha256[:12]}; push the model again")
-    return warmed(check_model(model, kept, features.names, feature_set=features.id, path=where / MODEL_FILE))
+    models = PushedModels(registry, features)
+    return at_once(models.built(note, *models.read(note)))
 
 
 def warmed(model: OnnxModel) -> OnnxModel:

@@ -3,20 +3,18 @@ How a worker follows the models that are in use: looked for off the hot path, lo
 """
 
 import asyncio
-import gc
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from fraudstream.adapters.redis_models import Note, Pointer, RedisModels
+from fraudstream.adapters.redis_models import Pointer, RedisModels
+from fraudstream.app.model_registry import PushedModels
 from fraudstream.domain.errors import IncompatibleModel, TransientError
 from fraudstream.domain.transaction import Transaction
+from fraudstream.fleet.stalls import Changes, in_slices
 from fraudstream.scoring.drift import Drift
 from fraudstream.scoring.model import OnnxModel
 from fraudstream.stages.lineup import Lineup
@@ -25,8 +23,6 @@ from fraudstream.telemetry.report import GroupReport
 
 #: Pause before models that could not be taken over are tried again, in seconds; the folder may have come by then.
 _AGAIN_S = 30.0
-#: Longest that a thread which loads may keep the interpreter, in seconds: the usual 5 ms, a few times in a batch, are felt.
-_SLICE_S = 0.0005
 #: Models that were in use before and stay loaded: a rollback is at once, and needs no registry.
 _KEPT = 2
 #: Pause between two looks at whether the loop is held up, in seconds.
@@ -43,8 +39,9 @@ class ModelWatch:
         models: Where pointer and notes are.
         judge: Who works with them.
         from_file: The model of the file.
-        load: Makes a model from what is known of it; called in a thread.
+        pushed: Where models come from.
         report: Told of every change that is taken over or refused.
+        changes: What is taken over beside the batches of this loop.
     """
 
     def __init__(
@@ -52,13 +49,16 @@ class ModelWatch:
         models: RedisModels,
         judge: ModelJudge,
         from_file: OnnxModel,
-        load: Callable[[Note], OnnxModel],
+        pushed: PushedModels,
         report: GroupReport,
+        *,
+        changes: Changes,
     ) -> None:
         self._models = models
         self._judge = judge
         self._from_file = from_file
-        self._load = load
+        self._pushed = pushed
+        self._changes = changes
         self._report = report
         self._loaded: dict[str, OnnxModel] = {}
         self._earlier: dict[str, OnnxModel] = {}
@@ -104,8 +104,9 @@ class ModelWatch:
         probe = _Probe()
         probing = asyncio.create_task(probe.run())
         try:
-            loaded = {model: await self._ready(model) for model in pointer.models}
-            self._judge.use(self._lineup(pointer, loaded))
+            with self._changes.under_way():
+                loaded = {model: await self._ready(model) for model in pointer.models}
+                self._judge.use(self._lineup(pointer, loaded))
             self._keep(loaded)
             self._applied = pointer.seq
             await asyncio.sleep(0)
@@ -131,11 +132,9 @@ class ModelWatch:
         note = await self._models.note(model)
         if note is None:
             raise IncompatibleModel(f"model {model[:12]} was never pushed to this Redis; push it: fraudstream model push")
-        return await asyncio.to_thread(self._load_gently, note)
-
-    def _load_gently(self, note: Note) -> OnnxModel:
-        with _gently():
-            return self._load(note)
+        # Read in a thread, which waits; built between the batches, as a thread would want the interpreter all the time.
+        read = await asyncio.to_thread(self._pushed.read, note)
+        return await in_slices(self._pushed.built(note, *read), self._changes)
 
     def _lineup(self, pointer: Pointer, loaded: dict[str, OnnxModel]) -> Lineup:
         return Lineup(
@@ -163,29 +162,6 @@ class _Probe:
             before = time.perf_counter()
             await asyncio.sleep(_PROBE_S)
             self.worst_s = max(self.worst_s, time.perf_counter() - before - _PROBE_S)
-
-
-_one_at_a_time = threading.Lock()
-
-
-@contextmanager
-def _gently() -> Iterator[None]:
-    """
-    Let other threads have the interpreter ten times as often as usual, and do not look for garbage meanwhile.
-
-    Reading trees makes objects by the hundred thousand, none of them in a cycle: the collector would stop every thread for a
-    tenth of a second to find that out.
-    """
-    with _one_at_a_time:
-        usual, collecting = sys.getswitchinterval(), gc.isenabled()
-        sys.setswitchinterval(_SLICE_S)
-        gc.disable()
-        try:
-            yield
-        finally:
-            sys.setswitchinterval(usual)
-            if collecting:
-                gc.enable()
 
 
 def _told(lineup: Lineup) -> list[tuple[str, str, str]]:

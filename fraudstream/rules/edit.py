@@ -5,11 +5,11 @@ Rule files as text: the words of one rule, and the small changes that people mak
 from datetime import UTC, datetime
 
 from fraudstream.domain.errors import InvalidRule
+from fraudstream.domain.steps import at_once
 from fraudstream.rules.lexer import Token, tokenise
 from fraudstream.rules.load import canonical
 from fraudstream.rules.problems import Problems, did_you_mean
 from fraudstream.rules.statements import parse_rules
-from fraudstream.rules.steps import at_once
 from fraudstream.rules.syntax import RuleStatement
 
 

@@ -8,6 +8,7 @@ from random import Random
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.domain.steps import at_once
 from fraudstream.domain.transaction import Transaction
 from fraudstream.rules.columns import Batch
 from fraudstream.rules.entries import ListEntry
@@ -17,7 +18,6 @@ from fraudstream.rules.random_rules import FEATURES, LISTS, TEXTS, random_rules
 from fraudstream.rules.rates import read_rates
 from fraudstream.rules.row import Row
 from fraudstream.rules.ruleset import RuleSet
-from fraudstream.rules.steps import at_once
 from fraudstream.rules.table import table_of
 from fraudstream.rules.vector import build
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 
 import msgspec
 
+from fraudstream.domain.steps import Steps, at_once
 from fraudstream.rules.problems import Problem, Problems
-from fraudstream.rules.steps import Steps, at_once
 
 #: Longest string literal, in bytes of UTF-8.
 MAX_STRING_BYTES = 256

@@ -11,6 +11,7 @@ from types import MappingProxyType
 import msgspec
 
 from fraudstream.domain.errors import InvalidRule
+from fraudstream.domain.steps import Steps, at_once
 from fraudstream.rules.checker import Checker
 from fraudstream.rules.embedded import run_tests
 from fraudstream.rules.explain import build_explain
@@ -23,7 +24,6 @@ from fraudstream.rules.row import build_row
 from fraudstream.rules.rule import PRECEDENCE, Rule
 from fraudstream.rules.ruleset import ReadyRule, RuleSet, lists_read, versions_read
 from fraudstream.rules.statements import parse_rules
-from fraudstream.rules.steps import Steps, at_once
 from fraudstream.rules.syntax import OnMissing, RuleStatement
 from fraudstream.rules.vector import build
 from fraudstream.rules.vocabulary import TEXT_FIELDS, Attribute, attributes

@@ -8,13 +8,13 @@ from hashlib import sha256
 from typing import Any
 
 from fraudstream.domain.evidence import Action
+from fraudstream.domain.steps import Steps
 from fraudstream.rules.cursor import Cursor
 from fraudstream.rules.given import parse_test
 from fraudstream.rules.instants import instant_ms
 from fraudstream.rules.lexer import Token, TokenKind
 from fraudstream.rules.parser import WORDS, parse_expression, parse_number
 from fraudstream.rules.problems import Problem, Problems, Refused
-from fraudstream.rules.steps import Steps
 from fraudstream.rules.syntax import (
     Expression,
     OnMissing,

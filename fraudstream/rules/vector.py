@@ -11,6 +11,7 @@ from typing import Any, assert_never
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.domain.steps import Steps
 from fraudstream.rules.columns import Batch, Floats, Mask
 from fraudstream.rules.lists import ListContents, Networks, email_domain, read_network
 from fraudstream.rules.masks import COMPARE, OPPOSITE, Masks, Thresholds, all_of, any_of, remembered
@@ -45,7 +46,6 @@ from fraudstream.rules.plan import (
     Truth,
     cost,
 )
-from fraudstream.rules.steps import Steps
 from fraudstream.rules.texts import Texts
 from fraudstream.rules.vector_numbers import CALCULATIONS, CALLS
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import onnxruntime
 
 from fraudstream.domain.errors import IncompatibleModel
+from fraudstream.domain.steps import Steps, at_once
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE, Manifest, decode_manifest, sha256_hex
 from fraudstream.scoring.model import OnnxModel
-from fraudstream.scoring.trees import TreePaths, UnreadableTrees, read_paths
+from fraudstream.scoring.trees import TreePaths, UnreadableTrees, paths_in_steps
 
 _REBUILD = "train it anew with `fraudstream train`"
 
@@ -43,9 +44,22 @@ def check_model(
     Raises:
         IncompatibleModel: As ``load_model`` does.
     """
+    return at_once(check_in_steps(model, manifest, feature_names, feature_set=feature_set, path=path))
+
+
+def check_in_steps(
+    model: bytes, manifest: Manifest, feature_names: Sequence[str], *, feature_set: str | None = None, path: Path
+) -> Steps[OnnxModel]:
+    """
+    Do the same in steps of a millisecond or two, for a loop that has payments to decide meanwhile.
+
+    Raises:
+        IncompatibleModel: As ``load_model`` does.
+    """
     _check_bytes(model, manifest, path)
     _check_features(manifest, feature_names, feature_set, path)
-    return open_model(model, manifest, path=path)
+    yield
+    return (yield from _opened(model, manifest, path))
 
 
 def read_model(path: Path) -> tuple[bytes, bytes]:
@@ -66,9 +80,14 @@ def open_model(model: bytes, manifest: Manifest, *, path: Path = Path("the model
     Raises:
         IncompatibleModel: ONNX Runtime cannot run it, it takes or gives something else, or it cannot give reasons.
     """
+    return at_once(_opened(model, manifest, path))
+
+
+def _opened(model: bytes, manifest: Manifest, path: Path) -> Steps[OnnxModel]:
     session = _session(model, path)
     _check_shape(session, manifest, path)
-    return OnnxModel(manifest, session, _paths(model, len(manifest.features), path))
+    yield
+    return OnnxModel(manifest, session, (yield from _paths(model, len(manifest.features), path)))
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -166,9 +185,9 @@ def _check_shape(session: onnxruntime.InferenceSession, manifest: Manifest, path
         raise IncompatibleModel(f"{path} gives {found}; it must give a float matrix 'probabilities' (converters: zipmap=False)")
 
 
-def _paths(model: bytes, features: int, path: Path) -> TreePaths:
+def _paths(model: bytes, features: int, path: Path) -> Steps[TreePaths]:
     try:
-        paths = read_paths(model)
+        paths = yield from paths_in_steps(model)
     except UnreadableTrees as exc:
         raise IncompatibleModel(f"{path} cannot give reasons for its scores: {exc}; {_REBUILD}") from exc
     if paths.feature.max() >= features:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.domain.steps import Steps, at_once
 from fraudstream.scoring.protobuf import by_number, floats, integers, submessages, texts
 
 # Field numbers of onnx.proto: ModelProto, GraphProto, NodeProto, AttributeProto.
@@ -96,30 +97,43 @@ _Trees = dict[int, dict[int, _Node]]
 
 def read_paths(model: bytes) -> TreePaths:
     """
-    Read the tree ensemble of an ONNX model.
+    Read the tree ensemble of an ONNX model; see ``paths_in_steps``.
+    """
+    return at_once(paths_in_steps(model))
+
+
+def paths_in_steps(model: bytes) -> Steps[TreePaths]:
+    """
+    Read the tree ensemble of an ONNX model, in steps of about a millisecond for some thousand nodes.
 
     Raises:
         UnreadableTrees: There is not exactly one tree ensemble; or it has several outputs, another end than LOGISTIC, splits
             other than < and ≤, no training cover (``nodes_hitrates``), or a number that is not finite.
     """
     try:
-        ensemble = _ensemble(model)
+        ensemble = yield from _ensemble(model)
     except ValueError as exc:
         raise UnreadableTrees(str(exc)) from exc
     _check(ensemble)
+    yield
     trees = _trees(ensemble)
+    yield
     weights = _leaf_weights(ensemble)
-    paths = [(path, weights[tree, node]) for tree, nodes in trees.items() for node, path in _walk(nodes, next(iter(nodes)), {})]
-    return _lay_out(paths, float(sum(ensemble.numbers.get("base_values", []))))
+    paths: list[tuple[_Path, float]] = []
+    for tree, nodes in trees.items():
+        paths += [(path, weights[tree, node]) for node, path in _walk(nodes, next(iter(nodes)), {})]
+        yield
+    return (yield from _lay_out(paths, float(sum(ensemble.numbers.get("base_values", [])))))
 
 
-def _ensemble(model: bytes) -> _Ensemble:
+def _ensemble(model: bytes) -> Steps[_Ensemble]:
     nodes = [node for graph in submessages(model, _GRAPH) for node in submessages(graph, _NODE)]
     found = [(node, _OPERATORS[kind]) for node in nodes for kind in submessages(node, _OP_TYPE) if kind in _OPERATORS]
     if len(found) != 1:
         raise UnreadableTrees(f"it holds {len(found)} tree ensembles where one can be explained")
     ensemble = _Ensemble({}, {}, {}, found[0][1])
     for message in submessages(found[0][0], _ATTRIBUTE):
+        yield
         found_in = by_number(message)  # walked once: there is one field for each number of each node
         name = b"".join(texts(found_in[_NAME])).decode()
         ensemble.numbers[name] = floats(found_in[_FLOATS])
@@ -195,18 +209,21 @@ def _narrow(slot: _Slot, node: _Node, *, yes: bool, share: float) -> _Slot:
     )
 
 
-def _lay_out(paths: list[tuple[_Path, float]], base: float) -> TreePaths:
+def _lay_out(paths: list[tuple[_Path, float]], base: float) -> Steps[TreePaths]:
     """
     Pad the paths to one width.
     """
     width = max(len(path) or 1 for path, _ in paths)
     padded = [[*path.items(), *[(0, _OPEN)] * (width - len(path))] for path, _ in paths]
-    return TreePaths(
-        feature=np.array([[feature for feature, _ in row] for row in padded], dtype=np.int64).T.copy(),
-        low=np.array([[slot.low for _, slot in row] for row in padded], dtype=np.float32).T.copy(),
-        high=np.array([[slot.high for _, slot in row] for row in padded], dtype=np.float32).T.copy(),
-        missing=np.array([[slot.missing for _, slot in row] for row in padded], dtype=np.bool_).T.copy(),
-        share=np.array([[slot.share for _, slot in row] for row in padded], dtype=np.float64).T.copy(),
-        leaf=np.array([value for _, value in paths], dtype=np.float64),
-        base=base,
-    )
+    yield
+    feature = np.array([[feature for feature, _ in row] for row in padded], dtype=np.int64).T.copy()
+    yield
+    low = np.array([[slot.low for _, slot in row] for row in padded], dtype=np.float32).T.copy()
+    yield
+    high = np.array([[slot.high for _, slot in row] for row in padded], dtype=np.float32).T.copy()
+    yield
+    missing = np.array([[slot.missing for _, slot in row] for row in padded], dtype=np.bool_).T.copy()
+    yield
+    share = np.array([[slot.share for _, slot in row] for row in padded], dtype=np.float64).T.copy()
+    leaf = np.array([value for _, value in paths], dtype=np.float64)
+    return TreePaths(feature=feature, low=low, high=high, missing=missing, share=share, leaf=leaf, base=base)

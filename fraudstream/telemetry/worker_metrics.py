@@ -111,7 +111,7 @@ class WorkerMetrics:
         )
         self.takeover_stall_seconds = new.histogram(
             "takeover_stall_seconds",
-            "How much later than asked the loop woke up while rules were being taken over, whatever the reason.",
+            "How much later than asked the loop woke up while rules or models were being taken over, whatever the reason.",
             (),
             (),
             STALL_BUCKETS_S,
@@ -151,7 +151,7 @@ class WorkerMetrics:
         Args:
             late_s: How much later than asked it woke up.
             own_s: The same without its waiting for a core.
-            change_s: The most of it that a takeover of rules can have caused; None when there was none.
+            change_s: The most of it that a takeover of rules or models can have caused; None when there was none.
         """
         self.event_loop_stall_seconds.observe(late_s)
         self.event_loop_own_stall_seconds.observe(own_s)

@@ -74,32 +74,47 @@ def test_a_change_that_began_and_ended_between_two_looks_is_seen():
 
 async def test_what_is_built_leaves_the_loop_to_others_after_every_slice():
     changes, turns = Changes(), 0
-
-    def build() -> Generator[None, None, None]:
-        until = time.thread_time() + 10 * SLICE_S
-        while time.thread_time() < until:
-            yield
-
-    async def others() -> None:
-        nonlocal turns
-        while not building.done():
-            turns += 1
-            await asyncio.sleep(0)
-
-    building = asyncio.ensure_future(in_slices(build(), changes))
-    await others()
+    building = asyncio.ensure_future(in_slices(build(10 * SLICE_S), changes))
+    while not building.done():
+        turns += 1
+        await asyncio.sleep(0)
 
     assert turns >= 5
-    assert changes.cpu_s >= 9 * SLICE_S
+    assert changes.cpu_s >= 10 * SLICE_S
+
+
+async def test_a_batch_that_goes_round_the_loop_often_does_not_meet_a_slice_in_each_round():
+    """
+    Twenty slices of two milliseconds made a decision forty later, at a rate at which nothing else waited.
+    """
+    changes = Changes()
+    building = asyncio.ensure_future(in_slices(build(10 * SLICE_S), changes))
+    await asyncio.sleep(0)
+    before_s = changes.cpu_s
+    for _ in range(20):
+        await asyncio.sleep(0)
+    met_s = changes.cpu_s - before_s
+    await building
+
+    assert met_s <= 2 * SLICE_S
+
+
+def build(cpu_s: float) -> Generator[None, None, None]:
+    """Take so much CPU, in steps of half a millisecond."""
+    for _ in range(round(cpu_s / 0.0005)):
+        until = time.thread_time() + 0.0005
+        while time.thread_time() < until:
+            pass
+        yield
 
 
 async def test_what_is_built_in_slices_is_the_same_and_fails_the_same():
-    def build(value: int) -> Generator[None, None, int]:
+    def work(value: int) -> Generator[None, None, int]:
         yield
         if not value:
             raise ValueError("nothing")
         return value
 
-    assert await in_slices(build(7), Changes()) == 7
+    assert await in_slices(work(7), Changes()) == 7
     with pytest.raises(ValueError, match="nothing"):
-        await in_slices(build(0), Changes())
+        await in_slices(work(0), Changes())

@@ -23,7 +23,7 @@ from fraudstream.app.doctor import examine
 from fraudstream.app.explain import Verdict, explain
 from fraudstream.app.findings import Limits
 from fraudstream.app.loading import load_rulebook
-from fraudstream.app.model_registry import load_pushed, open_registry
+from fraudstream.app.model_registry import PushedModels, open_registry
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.models import ModelDesk, open_model_desk
 from fraudstream.app.shelf import Shelf
@@ -31,6 +31,7 @@ from fraudstream.domain.decision_codec import decode_decision
 from fraudstream.domain.errors import IncompatibleModel, ModelRefused
 from fraudstream.domain.evidence import ModelVerdict
 from fraudstream.features.load import load_features
+from fraudstream.fleet.stalls import Changes
 from fraudstream.local import LocalValkey
 from fraudstream.scoring.load import load_model
 from fraudstream.scoring.manifest import MANIFEST_FILE, MODEL_FILE
@@ -197,8 +198,8 @@ class Worker:
         self.shadows = Shadows(self.executor, policy, office.models, report)
         watches = (self.drift, self.shadows)
         self.judge = ModelJudge(self.from_file, self.executor, explain_from=0.25, report=report, watches=watches)
-        load = partial(load_pushed, open_registry(office.settings), features=FEATURES)
-        self.watch = ModelWatch(office.models, self.judge, self.from_file, load, report)
+        pushed = PushedModels(open_registry(office.settings), FEATURES)
+        self.watch = ModelWatch(office.models, self.judge, self.from_file, pushed, report, changes=Changes())
 
     async def verdicts(self, rows: int = 1) -> list[ModelVerdict]:
         batch = [a_transaction(transaction_id=f"txn_{at}", card_id=f"card_{at}") for at in range(rows)]
