@@ -4,13 +4,17 @@ What the benchmarks of models say of decisions that are made up, and of the ship
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
 from fraudstream.adapters.postgres_account import Passed
 from fraudstream.adapters.redis_models import Entry
 from fraudstream.app.bench_model import bench_model
-from fraudstream.app.bench_swap import _reported, _Seen, twin
+from fraudstream.app.bench_reload import Phase
+from fraudstream.app.bench_swap import BOUND_MS, _reported, _Seen, twin
+from fraudstream.app.bench_swap_full import FullSpeed
+from fraudstream.app.loaded_fleet import Stalls
 from fraudstream.domain.errors import IncompatibleModel
 from fraudstream.features.load import load_features
 from fraudstream.scoring.load import load_model
@@ -78,3 +82,23 @@ def test_a_decision_under_way_while_models_change_counts_as_in_the_swap() -> Non
     assert report.swap_latency_ms["max"] == 80
     assert report.between_latency_ms["max"] == 90
     assert report.looks_over_50_ms == {"calm": 0.01, "changing": 0.02}
+
+
+_LATE = Stalls(looks=100, longest_ms=75.0, over={"20_ms": 1, "50_ms": 1, "100_ms": 0})
+_PHASE = Phase(seconds=1.0, transactions_per_second=8_000.0, stalls=_LATE, own_stalls=_LATE)
+_FULL = FullSpeed(
+    swaps=2, transactions=10, models={"one": 5, "two": 5}, lost=0, doubled=0, degraded=0, without_model=0, without_score=0,
+    other_score_than_its_model=0, stall_ms=[BOUND_MS, 0.1], without_changes=_PHASE, with_changes=_PHASE,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "wrong", ["lost", "doubled", "degraded", "without_model", "without_score", "other_score_than_its_model"]
+)
+def test_one_wrong_decision_at_full_speed_is_bad_news(wrong: str) -> None:
+    assert _FULL.good
+    assert not msgspec.structs.replace(_FULL, **{wrong: 1}).good
+
+
+def test_a_loop_that_stood_still_in_a_swap_is_bad_news() -> None:
+    assert not msgspec.structs.replace(_FULL, stall_ms=[BOUND_MS + 0.1]).good

@@ -12,9 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fraudstream.domain.transaction import Transaction
+from fraudstream.features.columns import RowColumns
 from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
+from fraudstream.features.past import Past
 from fraudstream.features.replay import replay
 from tests.support.builders import NOW_MS
 from tests.support.builders import a_transaction as a_payment
@@ -189,3 +191,21 @@ def test_a_median_is_the_same_beside_short_windows_and_long_ones(most, of_others
 
     expected = [statistics.median(amounts[:row]) for row in range(1, len(amounts))]
     assert found[1 : len(amounts), 0].tolist() == np.array(expected, np.float32).tolist()
+
+
+def test_a_row_out_of_order_leaves_the_order_of_the_others_alone():
+    features = load_features("keep 64 records\nentity card log\nfeature last = time_since_last() by card_id")
+    times = {"calm": [0, 10, 20, 30], "late": [0, 30, 10, 20], "after": [0, 10, 20, 30]}
+    batch = [a_payment(card_id=card, occurred_at_ms=NOW_MS + 1_000 * at) for card, ats in times.items() for at in ats]
+    store, rows = MemoryEntityStore(features), records(features, batch)
+    standings = store.touch(rows, now_ms=NOW_MS)
+    logs = store.states(rows).logs["card"]
+    last = [3, 7, 11]
+    chosen = records(features, [batch[row] for row in last])
+
+    past = Past(features.layouts["card"], "card", RowColumns([batch[row] for row in last], chosen, {}),
+                [standings[row] for row in last], [logs[row] for row in last])  # fmt: skip
+
+    assert past.arrival.tolist() == [0, 1, 2, 3, 4, 6, 7, 5, 8, 9, 10, 11]
+    assert (past.time - NOW_MS // 1_000).tolist() == [0, 10, 20, 30, 0, 10, 20, 30, 0, 10, 20, 30]
+    assert past.own.tolist() == [3, 6, 11]
