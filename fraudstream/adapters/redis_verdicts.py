@@ -14,13 +14,14 @@ from redis.asyncio import Redis
 from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_clock import RedisClock
 from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, GROUP_BYTE, OTHER_GROUP, Keys
-from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, Argument, Call, run
+from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, Argument, Call, run, run_each
 from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.domain.decision import Decision, Outcome
 from fraudstream.domain.decision_codec import VerdictRecord, decode_verdict, encode_decision, encode_verdict
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.records import records
 from fraudstream.fleet.ports import Delivery
+from fraudstream.stages.intake import entry_order
 from fraudstream.stages.ports import Answer, Completed, Completion, FirstVerdicts
 
 #: Most items of one script call: longer scripts keep everybody else waiting.
@@ -84,7 +85,8 @@ class RedisVerdictLedger:
         self._clock = clock
         self._txn = keys.prefix("txn")
         self._group_byte = GROUP_BYTE[group]
-        self._other_byte = GROUP_BYTE[OTHER_GROUP[group]]
+        self._other_group = OTHER_GROUP[group]
+        self._other_byte = GROUP_BYTE[self._other_group]
         self._streams: list[Argument] = [stream, keys.stream(DECISIONS), keys.stream(FRAUD), keys.waiting(OTHER_GROUP[group])]
         self._head: list[Argument] = [group, self._group_byte, consumer, options.record_ttl_s, options.deadline_ms]
         self._process = os.urandom(4)
@@ -101,6 +103,21 @@ class RedisVerdictLedger:
             others={i: decode_verdict(value) for i, value in enumerate(values) if value is not None and value[:1] == other},
             coming=[i for i, value in enumerate(values) if value is None or value in _UNJUDGED],
         )
+
+    async def joined(self, spans: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        """
+        Ask how far the other group is; see the port.
+        """
+        stream, group = self._streams[0], self._other_group
+        commands: list[Sequence[Argument]] = [["XPENDING", stream, group, first, last, 1] for first, last in spans]
+        with translated("joined"):
+            groups, *pending = await run_each(self._client, [["XINFO", "GROUPS", stream], *commands])
+        if isinstance(groups, Exception):
+            return [False] * len(spans)  # a history that is lost takes stream and groups with it
+        known = {one[b"name"]: one for one in (dict(zip(flat[::2], flat[1::2], strict=True)) for flat in groups)}
+        other = known.get(group.encode())
+        read_to = entry_order(b"0-0" if other is None else other[b"last-delivered-id"])
+        return [found == [] and entry_order(last) <= read_to for (_, last), found in zip(spans, pending, strict=True)]
 
     async def complete(self, completions: Sequence[Completion]) -> Completed:
         """

@@ -51,6 +51,7 @@ from fraudstream.fleet.turns import Turns
 from fraudstream.fleet.worker import Worker
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
+from fraudstream.stages.abreast import Abreast
 from fraudstream.stages.alerter import Alerter
 from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.fraud_check import RulesJudge
@@ -348,19 +349,20 @@ class Crew:
         following: Following | None = None,
         neighbours: Neighbours | None = None,
     ) -> VerdictRoad:
+        ledger = RedisVerdictLedger(
+            seat.commands,
+            stream=stream.name,
+            group=stream.group,
+            consumer=stream.consumer,
+            features=rulebook.features,
+            keys=seat.keys,
+            options=self._ledger,
+            clock=seat.clock,
+        )
         return VerdictRoad(
             judge,
             self._entities(rulebook.features, seat, stream),
-            RedisVerdictLedger(
-                seat.commands,
-                stream=stream.name,
-                group=stream.group,
-                consumer=stream.consumer,
-                features=rulebook.features,
-                keys=seat.keys,
-                options=self._ledger,
-                clock=seat.clock,
-            ),
+            ledger,
             stream,
             features=rulebook.features,
             policy=rulebook.policy,
@@ -370,7 +372,17 @@ class Crew:
             following=following,
             tokens=self._tokens,
             neighbours=neighbours,
+            abreast=self._abreast(stream.group, ledger),
         )
+
+    def _abreast(self, group: str, ledger: RedisVerdictLedger) -> Abreast | None:
+        """
+        Let the rules note no more verdicts than the model keeps up with, where the model follows them and has a deadline.
+        """
+        settings = self._settings
+        if group != "fraud-check" or not settings.follow_ms or not settings.decision_deadline_ms:
+            return None
+        return Abreast(ledger.joined, deadline_s=settings.decision_deadline_ms / 1000)
 
     def _entities(self, features: FeatureSet, seat: Seat, stream: RedisTransactionStream) -> EntityStore:
         if self._partitions.count > 1:

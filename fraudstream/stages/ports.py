@@ -157,6 +157,15 @@ class VerdictLedger(Protocol):
         """
         ...
 
+    async def joined(self, spans: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        """
+        Say of each span of the stream, from an entry id to another, whether the other group has brought all of it to its end.
+
+        Raises:
+            StreamUnavailable: Call again.
+        """
+        ...
+
     async def complete(self, completions: Sequence[Completion]) -> Completed:
         """
         Note or join verdicts and acknowledge their entries, each in one step. Give them in the order of their entry ids.

@@ -24,6 +24,7 @@ from fraudstream.features.records import Records, records
 from fraudstream.features.states import Standing
 from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
+from fraudstream.stages.abreast import Abreast
 from fraudstream.stages.case import Case
 from fraudstream.stages.following import Begun, Following, Look
 from fraudstream.stages.intake import decode_batch, letter_for
@@ -115,8 +116,10 @@ class VerdictRoad:
         following: Following | None = None,
         tokens: Tokens | None = None,
         neighbours: Neighbours | None = None,
+        abreast: Abreast | None = None,
     ) -> None:
         self._judge = judge
+        self._abreast = abreast
         self._neighbours = neighbours
         self._tokens = tokens
         self._entities = entities
@@ -347,6 +350,8 @@ class VerdictRoad:
         lost: list[Row] = []
         while rows:
             await asyncio.sleep(0)
+            if self._abreast is not None:
+                await self._abreast.come_close()
             now_ms = self._clock.now_ms()
             completions = [self._completion(row, now_ms) for row in rows]
             started = time.perf_counter()
@@ -355,6 +360,8 @@ class VerdictRoad:
             crash.here("completed")
             self._report.timed("complete", time.perf_counter() - started)
             self._tell(rows, completions, completed)
+            if completed.noted and self._abreast is not None:
+                self._abreast.noted((completions[min(completed.noted)].entry_id, completions[max(completed.noted)].entry_id))
             if self._neighbours is not None and self._following is None:
                 self._neighbours.noted({completions[i].transaction_id: record for i, record in completed.noted.items()})
             lost += [row for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]

@@ -368,3 +368,26 @@ async def test_a_broken_history_takes_no_decision_of_others_away(rig: VerdictRig
     assert list(rig.streams.pending(MODEL)) == entries[1:]
     rig.streams.client.delete(broken)
     assert (await model.complete(entries[1:], [bad], others={0: others[1]})).answers == [Answer.EMITTED]
+
+
+async def test_a_span_is_joined_when_the_other_group_has_read_it_and_holds_none_of_it(rig: VerdictRig) -> None:
+    transactions = [a_transaction() for _ in range(4)]
+    entries = rig.streams.add(4)
+    rules, model = rig.side(RULES), rig.side(MODEL)
+    await rules.read()
+    spans = [(entries[0], entries[1]), (entries[2], entries[3])]
+    without_a_group = await rules.ledger.joined(spans)
+
+    await model.read(2)
+    for side in (rules, model):
+        await side.touch(entries[:2], transactions[:2])
+    await rules.complete(entries[:2], transactions[:2])
+    read = await rules.ledger.joined(spans)
+    await model.decide(entries[:1], transactions[:1])
+    half = await rules.ledger.joined(spans)
+    await model.decide(entries[1:2], transactions[1:2])
+    whole = await rules.ledger.joined(spans)
+    rig.streams.client.flushall()
+
+    assert (without_a_group, read, half, whole) == ([False, False], [False, False], [False, False], [True, False])
+    assert await rules.ledger.joined(spans) == [False, False]

@@ -84,6 +84,9 @@ class FakeLedger:
             coming=[row for row, standing in enumerate(standings) if standing is None or standing in ("new", "touched")],
         )
 
+    async def joined(self, spans: Sequence[tuple[bytes, bytes]]) -> list[bool]:
+        return [True] * len(spans)
+
     async def complete(self, completions: Sequence[Completion]) -> Completed:
         answers: list[Answer] = []
         others: dict[int, VerdictRecord] = {}

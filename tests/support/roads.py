@@ -10,6 +10,7 @@ from fraudstream.domain.decision import Decision
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.fleet.ports import Delivery, TransactionStream
+from fraudstream.stages.abreast import Abreast
 from fraudstream.stages.following import Following
 from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.ports import EntityStore, VerdictLedger
@@ -160,6 +161,7 @@ class Worker:
         consumer: str = "",
         following: Following | None = None,
         neighbours: Neighbours | None = None,
+        abreast: Abreast | None = None,
     ) -> None:
         self.group = group
         self.judge = ScriptedJudge("rules" if group == RULES else "model")
@@ -177,6 +179,7 @@ class Worker:
             report=self.report,
             following=following,
             neighbours=neighbours,
+            abreast=abreast,
         )
 
     async def read(self, count: int = 1000) -> list[Delivery]:
