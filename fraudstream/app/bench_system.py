@@ -24,6 +24,7 @@ async def bench_system(
     *,
     partitions: int = 1,
     settings: Mapping[str, str] | None = None,
+    server_arguments: Sequence[str] = (),
 ) -> AsyncIterator[LocalSystem]:
     """
     Lend a system that is up, with a decision deadline of 250 ms; events of any age count.
@@ -34,11 +35,19 @@ async def bench_system(
         progress: Told what takes a moment.
         partitions: In how many parts streams and states are.
         settings: Of every worker beside these, by environment name.
+        server_arguments: More of the command line of the Redis server.
 
     Raises:
         ConfigurationError: A server of our own did not start.
     """
-    with LocalSystem(inherited=inherited, deadline_ms=250, horizon_s=0, groups=groups, partitions=partitions) as system:
+    with LocalSystem(
+        inherited=inherited,
+        deadline_ms=250,
+        horizon_s=0,
+        groups=groups,
+        partitions=partitions,
+        server_arguments=server_arguments,
+    ) as system:
         rules = system.folder / "bench.rules"
         rules.write_text(fifty_rules(load_rulebook(Settings()).features), encoding="utf-8")
         system.inherit({"FRAUDSTREAM_RULES": str(rules), **(settings or {})})

@@ -28,6 +28,7 @@ class LocalSystem:
         horizon_s: Deduplication horizon of the workers; 0 for events of any age.
         groups: One entry per process; several groups with commas share one.
         partitions: Parts that streams and states are laid out in.
+        server_arguments: More of the command line of the Redis server.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class LocalSystem:
         horizon_s: int,
         groups: Sequence[str] = DEMO_GROUPS,
         partitions: int = 1,
+        server_arguments: Sequence[str] = (),
     ) -> None:
         self._partitions = partitions
         self._stack = ExitStack()
@@ -46,7 +48,7 @@ class LocalSystem:
         self._horizon_s = horizon_s
         self._groups = list(groups)
         self.folder = Path(tempfile.mkdtemp(prefix="fraudstream-"))
-        self.valkey = LocalValkey()
+        self.valkey = LocalValkey(arguments=server_arguments)
         self.postgres = LocalPostgres()
         self.workers: list[LocalWorker] = []
 
