@@ -53,6 +53,7 @@ class Abreast:
         self._deadline_s = deadline_s
         self._clock = clock
         self._noted: list[_Noted] = []
+        self._looking = asyncio.Lock()  # or one batch would drop what another one's answer was about
         self._rests_until_s = 0.0
 
     def noted(self, span: Span) -> None:
@@ -66,6 +67,10 @@ class Abreast:
         """
         Return when no verdict waits for the other group for long, or waiting is of no use.
         """
+        async with self._looking:
+            await self._come_close()
+
+    async def _come_close(self) -> None:
         while self._oldest_s() >= self._deadline_s * _PATIENCE:
             try:
                 joined = await self._joined([one.span for one in self._noted])
