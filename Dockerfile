@@ -1,9 +1,11 @@
 # One image for every process: docker run fraudstream worker start --group fraud-check
 FROM python:3.11-slim-bookworm AS build
 WORKDIR /build
+# For the kernel of the features; the image itself has no compiler.
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
 RUN python -m venv /opt/fraudstream
 ENV PATH=/opt/fraudstream/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml hatch_build.py constraints.txt README.md LICENSE ./
 COPY fraudstream fraudstream
 COPY models models
 COPY migrations migrations

@@ -20,7 +20,7 @@ install: $(STAMP) ## make the virtual environment, exactly as constraints.txt sa
 
 # Again only when what is installed, or which versions, has changed. What it says goes to stderr: stdout is the report's, which may
 # be JSON on its way into another program.
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt hatch_build.py fraudstream/features/kernel.c
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo 'Python 3.11 or newer is needed: make PYTHON=python3.11 …' >&2; exit 1; }
 	@echo 'Setting up $(VENV), about a minute …' >&2

@@ -15,6 +15,7 @@ from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.looking import look_at_database, looks
 from fraudstream.app.models import open_model_desk
 from fraudstream.domain.errors import AlertFailed, ConfigurationError, FraudstreamError, StreamUnavailable, TransientError
+from fraudstream.features.compiled import LIBRARY, PROBLEM
 from fraudstream.scoring.load import load_model
 from fraudstream.settings import Settings, locate
 
@@ -71,6 +72,7 @@ def _files(settings: Settings) -> Iterator[Finding]:
         return  # rules and model are read against the features
     features = rulebook.features
     yield _fine("features", f"{locate(settings.features_path)}: {len(features.names)} features, set {features.id}")
+    yield _kernel()
     try:
         rules = load_rule_set(settings, features)
         yield _fine("rules", f"{locate(settings.rules_path)}: {len(rules.rules)} rules, set {rules.id[:12]}")
@@ -81,6 +83,14 @@ def _files(settings: Settings) -> Iterator[Finding]:
         yield _fine("model", f"{locate(settings.model_path)}: {model.version}, checksum {model.id[:12]} as its manifest says")
     except ConfigurationError as exc:
         yield _refused("model", exc, "ML_MODEL_PATH names it; fraudstream train makes one")
+
+
+def _kernel() -> Finding:
+    if LIBRARY is not None:
+        return _fine("kernel", "features are worked out by the compiled kernel")
+    command = "install a C compiler (apt-get install gcc), then fraudstream again"
+    says = f"features are worked out by arrays, to the same values and at three times the cost: {PROBLEM}"
+    return Finding(level=Level.WARN, about="kernel", says=says, command=command)
 
 
 async def _models_in_use(settings: Settings) -> list[Finding]:

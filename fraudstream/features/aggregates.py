@@ -128,8 +128,23 @@ def _speed_kmh(window: Window, _: Aggregate) -> Answer:
     own = window.past.current.words[PLACE]
     known = (newest >= 0) & (own != 0)
     place = np.where(known, newest, 0)
-    distance = haversine_km(window.at(cells, place), own)
-    return distance / (np.maximum(_age(window, place), _SHORTEST_S) / 3_600.0), known
+    return _per_hour(haversine_km(window.at(cells, place), own), _age(window, place)), known
+
+
+def speeds_kmh(cells: NDArray[np.uint32], ages: Floats, own: NDArray[np.uint32]) -> Answer:
+    """
+    Return the speeds from earlier places to the transactions' own, and where there are any: shape (speeds, batch).
+
+    Args:
+        cells: Shape (speeds, batch), where each was, 0 where that is unknown.
+        ages: Shape (speeds, batch), how many seconds before.
+        own: Shape (batch,), where each transaction took place; known wherever ``cells`` is.
+    """
+    return _per_hour(haversine_km(cells, own), ages), np.asarray(cells != 0)
+
+
+def _per_hour(distance_km: Floats, age_s: Floats) -> Floats:
+    return np.asarray(distance_km / (np.maximum(age_s, _SHORTEST_S) / 3_600.0))
 
 
 def haversine_km(one: NDArray[np.uint32], other: NDArray[np.uint32]) -> Floats:

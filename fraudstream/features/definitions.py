@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.features.compiled_plans import CompiledPlan, Planning
 from fraudstream.features.layout import RecordLayout
 from fraudstream.features.plans import LogPlan, log_plan
 from fraudstream.features.syntax import Aggregate, Expression, references
@@ -163,3 +164,11 @@ class FeatureSet:
         """
         columns = (column for pairs in self.aggregates.values() for column, body in pairs if not any(references(body)))
         return frozenset(columns)
+
+    @cached_property
+    def compiled_plan(self) -> CompiledPlan:
+        """
+        What of this the compiled kernel does.
+        """
+        slots = [(width_ms, offset // SLOT.itemsize, count) for width_ms, offset, count in self.ring_resolutions]
+        return Planning(self.names, [feature.body for feature in self.features], self.layouts, slots).plan()

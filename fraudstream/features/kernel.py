@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.aggregates import Answer, answer
 from fraudstream.features.columns import RowColumns
+from fraudstream.features.compiled import LIBRARY, CompiledBatch, Library
+from fraudstream.features.compiled_plans import ByArrays, CompiledPlan, Expressions, LogColumns, RingColumns
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.evaluate import number
 from fraudstream.features.logs import LogPasts
@@ -26,7 +28,13 @@ Ask = Callable[[int, Aggregate], Answer]
 
 
 def compute(
-    features: FeatureSet, transactions: Sequence[Transaction], records: Records, standings: Sequence[Standing], states: States
+    features: FeatureSet,
+    transactions: Sequence[Transaction],
+    records: Records,
+    standings: Sequence[Standing],
+    states: States,
+    *,
+    library: Library | None = LIBRARY,
 ) -> NDArray[np.float32]:
     """
     Compute the features of a batch from states that were read after the batch's touch.
@@ -40,6 +48,7 @@ def compute(
         records: What ``records`` returned for it.
         standings: How each one stands after the touch.
         states: Per kind one state per row.
+        library: The compiled kernel; None works everything out by arrays. The values are the same to the bit.
 
     Returns:
         Shape (batch, features), float32, columns in the order of ``features.names``. NaN means unknown.
@@ -47,15 +56,10 @@ def compute(
     if not transactions:
         return np.empty((0, len(features.names)), np.float32)
     batch = _Batch(features, transactions, records, standings, states)
-    pasts = {kind: past for kind in features.aggregates if (past := batch.alone(kind)) is not None}
-    for column in features.order:
-        body = features.features[column].body
-        if isinstance(body, Aggregate):
-            if column not in features.alone:
-                batch.fill(column, pasts[body.entity](column, body))
-        else:
-            found = number(body, batch.rows, len(transactions))
-            batch.fill(column, (found, ~np.isnan(found)))
+    if library is None:
+        batch.by_arrays()
+    else:
+        batch.compiled(library, features.compiled_plan)
     return np.ascontiguousarray(batch.matrix.T)
 
 
@@ -76,32 +80,67 @@ class _Batch:
         self._records = records
         self._standings = standings
         self._states = states
-        self._values: dict[str, NDArray[np.float32]] = {}
+        self._asks: dict[str, Ask] = {}
         self.matrix = np.empty((len(features.names), len(transactions)), np.float32)
         self.matrix[:] = features.defaults[:, None]
-        self.rows = RowColumns(transactions, records, self._values)
+        self.rows = RowColumns(transactions, records, dict(zip(features.names, self.matrix, strict=True)))
 
-    def fill(self, column: int, found: Answer) -> None:
+    def by_arrays(self) -> None:
+        """
+        Fill all columns.
+        """
+        features, asks = self._features, dict[str, Ask]()
+        for kind, columns in features.aggregates.items():
+            # One kind after the other: the past of a batch is some megabytes, and the next one fits where it lay.
+            ask = self._past(kind)
+            for column, one in columns:
+                if column in features.alone:
+                    self._fill(column, ask(column, one))
+            if not features.alone.issuperset(column for column, _ in columns):
+                asks[kind] = ask  # somebody else will ask for it
+        self._columns([column for column in features.order if column not in features.alone], asks)
+
+    def compiled(self, library: Library, plan: CompiledPlan) -> None:
+        """
+        Fill all columns, those that the compiled kernel does not know by arrays.
+        """
+        compiled = CompiledBatch(
+            library, features=self._features, plan=plan, rows=self.rows, standings=self._standings, matrix=self.matrix
+        )
+        for step in plan.steps:
+            match step:
+                case LogColumns(kind):  # its speeds come later, with those of the other kinds
+                    compiled.logs(step, self._states.logs[kind])
+                case RingColumns(kind):
+                    compiled.rings(step, self._states.rings[kind])
+                case Expressions():
+                    compiled.speeds()
+                    compiled.expressions(step)
+                case ByArrays(columns):
+                    compiled.speeds()
+                    self._columns(columns, {})
+        compiled.speeds()
+
+    def _columns(self, columns: Sequence[int], asks: dict[str, Ask]) -> None:
+        """
+        Compute columns one after the other, over pasts that are there or laid out now.
+        """
+        for column in columns:
+            body = self._features.features[column].body
+            if isinstance(body, Aggregate):
+                if body.entity not in asks:
+                    asks[body.entity] = self._past(body.entity)
+                self._fill(column, asks[body.entity](column, body))
+            else:
+                found = number(body, self.rows, self.matrix.shape[1])
+                self._fill(column, (found, ~np.isnan(found)))
+
+    def _fill(self, column: int, found: Answer) -> None:
         """
         Take the values of a feature; where it has nothing to say its default stays.
         """
         values, known = found
-        self._values[self._features.names[column]] = row = self.matrix[column]
-        np.copyto(row, values, casting="same_kind", where=known)
-
-    def alone(self, kind: str) -> Ask | None:
-        """
-        Compute what looks at one kind of entity and at no other feature, and return its past if somebody else will ask for it.
-
-        One kind after the other: the past of a batch is some megabytes, and the next one fits where it lay, near the processor.
-        """
-        ask, features = self._past(kind), self._features
-        asked = 0
-        for column, one in features.aggregates[kind]:
-            if column in features.alone:
-                self.fill(column, ask(column, one))
-                asked += 1
-        return ask if asked < len(features.aggregates[kind]) else None
+        np.copyto(self.matrix[column], values, casting="same_kind", where=known)
 
     def _past(self, kind: str) -> Ask:
         if kind in self._states.logs:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fraudstream.features.syntax import Aggregate, Expression
 
 #: Stands for no bound on the newest events of a window.
-_ALL = 1 << 40
+ALL = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def log_plan(columns: Iterable[tuple[int, Aggregate]]) -> LogPlan:
         _, runs = conditions.setdefault(one.selection[:-1], (one, {}))
         end = _end(one)
         low = len(edges) if end is None else edges.index(end)
-        run = (low, edges.index(one.delayed_s), one.including_current, _ALL if one.newest is None else one.newest)
+        run = (low, edges.index(one.delayed_s), one.including_current, ALL if one.newest is None else one.newest)
         places[column] = list(conditions).index(one.selection[:-1]), runs.setdefault(run, len(runs))
     return LogPlan(tuple(edges), tuple(_windows(one, list(runs)) for one, runs in conditions.values()), places)
 
@@ -70,7 +70,7 @@ def _windows(one: Aggregate, runs: list[tuple[int, int, bool, int]]) -> Windows:
         low=np.array(low, np.intp),
         high=np.array(high, np.intp),
         current=np.array(current, np.bool_)[:, None] if any(current) else None,
-        newest=np.array(newest, np.int64)[:, None] if min(newest) < _ALL else None,
+        newest=np.array(newest, np.int64)[:, None] if min(newest) < ALL else None,
     )
 
 

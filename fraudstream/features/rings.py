@@ -166,7 +166,7 @@ def _taken_off(code: Ints, records: Records, standings: Sequence[Standing]) -> t
     """
     first, seen = Standing.TOUCHED, Standing.SEEN
     touched = np.array([standing is first for standing in standings], np.bool_)
-    rank, again = _ranks(records.hashes, touched, np.array([standing is seen for standing in standings], np.bool_))
+    rank, again = ranks(records.hashes, touched, np.array([standing is seen for standing in standings], np.bool_))
     there = np.flatnonzero(touched & (code >= 0))
     keys = code[there] << _BUCKET_BITS | there
     order = np.argsort(keys)
@@ -179,7 +179,7 @@ def _taken_off(code: Ints, records: Records, standings: Sequence[Standing]) -> t
     return np.concatenate([row, earlier]), np.concatenate([other, earlier])
 
 
-def _ranks(hashes: NDArray[np.uint64], touched: Mask, again: Mask) -> tuple[Ints, Mask]:
+def ranks(hashes: NDArray[np.uint64], touched: Mask, again: Mask) -> tuple[Ints, Mask]:
     """
     Return the place of each row in the order of this call's touches, and which rows an earlier call has touched.
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.columns import RowColumns
+from fraudstream.features.compiled import LIBRARY
 from fraudstream.features.kernel import compute, records
 from fraudstream.features.load import load_features
 from fraudstream.features.memory import MemoryEntityStore
@@ -39,9 +40,10 @@ def _same_bits(found, expected, features):
             assert ours[known].tobytes() == theirs[known].tobytes(), feature.source
 
 
+@pytest.mark.parametrize("library", [None, LIBRARY], ids=["by arrays", "compiled"])
 @_SETTINGS
 @given(data=st.data(), source=definitions(), history=transactions(), horizon_s=st.sampled_from([0, 0, 120]))
-def test_kernel_equals_the_row_at_a_time_oracle_bit_for_bit(data, source, history, horizon_s):
+def test_kernel_equals_the_row_at_a_time_oracle_bit_for_bit(library, data, source, history, horizon_s):
     features = load_features(source)
     store, oracle = MemoryEntityStore(features, horizon_ms=horizon_s * 1_000), Oracle(features, horizon_s * 1_000)
 
@@ -55,7 +57,7 @@ def test_kernel_equals_the_row_at_a_time_oracle_bit_for_bit(data, source, histor
         now_ms = max(one.occurred_at_ms for one in call.batch)
         rows = records(features, call.batch)
         standings = store.touch(rows, now_ms=now_ms)
-        found = compute(features, call.batch, rows, standings, store.states(rows))
+        found = compute(features, call.batch, rows, standings, store.states(rows), library=library)
 
         _same_bits(found, oracle.batch(call.batch, now_ms), features)
 
