@@ -15,7 +15,8 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = Path("fraudstream/features/kernel.c")
-LIBRARY = SOURCE.with_name("libkernel.so")
+#: No suffix that Python takes for one of a module.
+LIBRARY = SOURCE.with_name("kernel.clib")
 #: Every operation rounds by itself, as numpy's do: no fused multiplication, nothing taken as associative.
 FLAGS = ["-std=c99", "-O2", "-fPIC", "-shared", "-ffp-contract=off"]
 

@@ -35,8 +35,9 @@ def fresh(tmp_path: Path) -> Path:
     """
     Return a checkout in which nothing was ever made.
     """
-    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
-        shutil.copy(ROOT / name, tmp_path)
+    for name in ("Makefile", "pyproject.toml", "constraints.txt", "hatch_build.py", "fraudstream/features/kernel.c"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
     (tmp_path / "python").write_text(PYTHON, encoding="utf-8")
     (tmp_path / "python").chmod(0o755)
     return tmp_path

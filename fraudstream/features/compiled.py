@@ -31,7 +31,7 @@ from fraudstream.features.rings import ranks
 from fraudstream.features.states import Standing
 
 #: Where the build leaves what it compiled.
-PATH = Path(__file__).with_name("libkernel.so")
+PATH = Path(__file__).with_name("kernel.clib")
 
 
 class _Given(ctypes.Structure):

@@ -111,36 +111,36 @@ def test_numbers_of_functions_and_operations_are_those_of_the_source():
 
 @pytest.mark.skipif(LIBRARY is None, reason="there is no C compiler here")
 def test_a_library_of_another_source_is_not_used(tmp_path):
-    source, library = tmp_path / "kernel.c", tmp_path / "libkernel.so"
+    source, library = tmp_path / "kernel.c", tmp_path / "kernel.clib"
     source.write_text(SOURCE.read_text())
     assert compile_kernel(source, library) == ""
     assert load(library, source)[0] is not None
 
     source.write_text(SOURCE.read_text() + "\n")
 
-    assert load(library, source) == (None, "libkernel.so was compiled from another kernel.c")
+    assert load(library, source) == (None, "kernel.clib was compiled from another kernel.c")
 
 
 def test_a_library_that_is_none_is_not_used(tmp_path):
-    broken = tmp_path / "libkernel.so"
+    broken = tmp_path / "kernel.clib"
     broken.write_bytes(b"no library")
     found, problem = load(broken, SOURCE)
     assert found is None
-    assert "libkernel.so" in problem
+    assert "kernel.clib" in problem
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="there is no C compiler here")
 def test_what_does_not_compile_leaves_nothing_behind_and_says_why(tmp_path):
     source = tmp_path / "kernel.c"
     source.write_text("int f(void) { return }")
-    problem = compile_kernel(source, tmp_path / "libkernel.so")
+    problem = compile_kernel(source, tmp_path / "kernel.clib")
     assert "error" in problem
     assert list(tmp_path.iterdir()) == [source]
 
 
 def test_without_a_compiler_the_build_says_so_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setenv("CC", "no-such-compiler")
-    assert compile_kernel(SOURCE, tmp_path / "libkernel.so") == "no C compiler (no-such-compiler)"
+    assert compile_kernel(SOURCE, tmp_path / "kernel.clib") == "no C compiler (no-such-compiler)"
 
 
 def _same(features, store, batch, now_ms=0):
