@@ -31,7 +31,10 @@ class AdmissionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
 class RedisIntake:
     """
-    ``TransactionIntake`` over pipelined XADD: an id of Redis' own, no MAXLEN, no retry inside the client.
+    ``TransactionIntake`` over XADD: an id of Redis' own, no MAXLEN, no retry inside the client.
+
+    A batch is one transaction of Redis. Groups that wait for the stream then see all of it: woken by its first entries, they
+    would read it in pieces, each of which costs as much as a batch.
     """
 
     def __init__(self, client: Redis, *, stream: str, limits: AdmissionLimits) -> None:
@@ -52,8 +55,11 @@ class RedisIntake:
         await self.admit()
         commands: list[Sequence[Argument]] = [("XADD", self._stream, "*", "data", body) for body in bodies]
         with translated("XADD"):
-            replies: list[bytes] = await run(self._client, commands)
-        return replies
+            *_, replies = await run(self._client, [("MULTI",), *commands, ("EXEC",)])
+            for reply in replies:
+                if isinstance(reply, Exception):
+                    raise reply
+        return list(replies)
 
     async def admit(self) -> None:
         """

@@ -21,7 +21,7 @@ from fraudstream.producers.labelled import Labelled
 FIRST_PAUSE_S = 0.05
 LONGEST_PAUSE_S = 5.0
 #: At a given rate a batch holds at most what falls due within so many seconds: even arrivals, not bursts.
-_EVENNESS_S = 0.02
+_EVENNESS_S = 0.01
 
 
 class Produced(msgspec.Struct, kw_only=True):

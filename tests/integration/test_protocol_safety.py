@@ -2,10 +2,12 @@
 What keeps a real server from losing entries or filling up: the janitor, admission, and the look before the start.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 from redis import Redis as BlockingRedis
+from redis.exceptions import ResponseError
 
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import RedisAddress, connected
@@ -148,6 +150,38 @@ async def test_bodies_are_appended_in_order_and_come_back_as_ids(streams: RedisS
     assert streams.client.xrange(streams.stream) == [
         (entry, {b"data": body}) for entry, body in zip(entries, (b"one", b"two", b"\x00\xff"), strict=True)
     ]
+
+
+async def test_who_waits_for_the_stream_gets_a_batch_whole_and_not_in_pieces(streams: RedisStreams) -> None:
+    waiting = streams.consumer("waiting", group=RULES)
+    await waiting.open()
+    async with connected(streams.address) as client:
+        intake = RedisIntake(client, stream=streams.stream, limits=AdmissionLimits())
+        await intake.admit()
+
+        reading = asyncio.create_task(waiting.read(1_000, 10_000))
+        await asyncio.sleep(0.1)
+        entries = await intake.append([b"x" * 700] * 300)
+
+    assert [delivery.entry_id for delivery in await reading] == entries
+
+
+async def test_an_append_that_redis_refuses_is_an_error_and_appends_nothing(streams: RedisStreams) -> None:
+    async with connected(streams.address) as client:
+        intake = RedisIntake(client, stream=streams.stream, limits=AdmissionLimits(memory_ratio=float("inf")))
+        await intake.append([b"before"])
+        streams.client.config_set("maxmemory", 1)
+        try:
+            with pytest.raises(StreamUnavailable, match="maxmemory"):
+                await intake.append([b"one", b"two"])
+        finally:
+            streams.client.config_set("maxmemory", 0)
+        assert streams.client.xlen(streams.stream) == 1
+        streams.client.delete(streams.stream)
+        streams.client.set(streams.stream, "no stream")
+
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await intake.append([b"one", b"two"])
 
 
 async def test_nothing_is_admitted_over_the_memory_limit(streams: RedisStreams) -> None:

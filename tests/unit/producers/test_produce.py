@@ -114,10 +114,10 @@ async def test_patience_ends_with_the_trouble_itself(trouble: object, error: typ
 async def test_a_steady_rate_is_kept() -> None:
     intake, time = FakeIntake(), _Time()
 
-    await produce(_bodies(500), intake, rate_per_s=100, sleep=time.sleep, clock=time.clock)
+    await produce(_bodies(500), intake, rate_per_s=200, sleep=time.sleep, clock=time.clock)
 
-    assert sum(time.slept) == pytest.approx(500 / 100, abs=0.1)
-    assert max(map(len, intake.calls)) == 2  # what falls due in 20 ms, not a burst each second
+    assert sum(time.slept) == pytest.approx(500 / 200, abs=0.1)
+    assert max(map(len, intake.calls)) == 2  # what falls due in 10 ms, not a burst each second
 
 
 async def test_what_was_held_up_is_caught_up_with() -> None:
