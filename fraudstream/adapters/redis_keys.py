@@ -40,6 +40,8 @@ STREAM_OF: dict[str, str] = {group: stream for stream, groups in GROUPS.items() 
 GROUP_BYTE: dict[str, bytes] = {"fraud-check": b"F", "ml-scoring": b"M"}
 #: The group that the other verdict comes from.
 OTHER_GROUP: dict[str, str] = {"fraud-check": "ml-scoring", "ml-scoring": "fraud-check"}
+#: The deciding group that goes first; the other follows it where it can.
+FOLLOWED = "fraud-check"
 
 
 def rules_body(rule_set: str) -> str:
@@ -96,6 +98,12 @@ class Keys(msgspec.Struct, frozen=True):
         Ranges of entries whose other verdict is there and this group's is missing.
         """
         return self._key("waiting", group)
+
+    def news(self, group: str) -> str:
+        """
+        The channel on which first verdicts of a group are told; no key.
+        """
+        return self._key("news", group)
 
     def heartbeat(self, group: str, stream: str) -> str:
         """

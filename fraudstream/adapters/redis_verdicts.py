@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_clock import RedisClock
-from fraudstream.adapters.redis_keys import DECISIONS, FRAUD, GROUP_BYTE, OTHER_GROUP, Keys
+from fraudstream.adapters.redis_keys import DECISIONS, FOLLOWED, FRAUD, GROUP_BYTE, OTHER_GROUP, Keys
 from fraudstream.adapters.redis_scripts import COMPLETE, OVERDUE, Argument, Call, run, run_each
 from fraudstream.adapters.redis_states import StateKeys
 from fraudstream.domain.decision import Decision, Outcome
@@ -89,6 +89,7 @@ class RedisVerdictLedger:
         self._other_byte = GROUP_BYTE[self._other_group]
         self._streams: list[Argument] = [stream, keys.stream(DECISIONS), keys.stream(FRAUD), keys.waiting(OTHER_GROUP[group])]
         self._head: list[Argument] = [group, self._group_byte, consumer, options.record_ttl_s, options.deadline_ms]
+        self._news = keys.news(group) if group == FOLLOWED else ""
         self._process = os.urandom(4)
         self._writes = itertools.count()
 
@@ -147,7 +148,7 @@ class RedisVerdictLedger:
         args: list[Argument] = [
             *self._head, completions[0].entry_id, completions[-1].entry_id, _PENDING_SCAN,
             len(completions), len(self._features.logs), *(layout.size for layout in self._features.layouts.values()),
-            len(self._txn.encode()),
+            len(self._txn.encode()), self._news,
         ]  # fmt: skip
         for i, (completion, record) in enumerate(zip(completions, noted, strict=True)):
             txn, marks = self._txn + completion.transaction_id, b""

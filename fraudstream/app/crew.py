@@ -17,10 +17,11 @@ from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.redis_alerts import RedisAlertFolder, RedisAlerts
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Partitions
+from fraudstream.adapters.redis_keys import FOLLOWED, OTHER_GROUP, STREAM_OF, Partitions
 from fraudstream.adapters.redis_leases import RedisLeases, agree_on_count
 from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_models import RedisModels
+from fraudstream.adapters.redis_news import RedisNews
 from fraudstream.adapters.redis_partitions import open_parts, servers
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScatteredStore
@@ -58,6 +59,7 @@ from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
 from fraudstream.stages.neighbours import Neighbours
+from fraudstream.stages.news import News
 from fraudstream.stages.ports import EntityStore
 from fraudstream.stages.recorder import Recorder
 from fraudstream.stages.shadow_scoring import Shadows
@@ -208,9 +210,9 @@ class Crew:
 
         async def stage(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
             judge = self._judges.get(group) or await self._judge(group, rulebook, report, stream.consumer)
-            return self._road(
-                judge, rulebook, seat, stream, report, following=self._following(group), neighbours=self._beside(group, seat)
-            )
+            following, neighbours = self._following(group), self._beside(group, seat)
+            news = self._news(seat) if following is not None and neighbours is None else None
+            return self._road(judge, rulebook, seat, stream, report, following=following, neighbours=neighbours, news=news)
 
         async def absent(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
             return StepIn(self._road(ABSENT[stream.group], rulebook, seat, stream, report))
@@ -326,9 +328,19 @@ class Crew:
         """
         Let the model wait for the features that the rules were judged on; the rules wait for nobody.
         """
-        if group != "ml-scoring" or not self._settings.follow_ms:
+        if group == FOLLOWED or not self._settings.follow_ms:
             return None
         return Following(Patience(longest_s=self._settings.follow_ms / 1000))
+
+    def _news(self, seat: Seat) -> News:
+        """
+        Let those who follow hear of verdicts that other processes note.
+        """
+        news = News()
+        listener = RedisNews(self._address.commands(1, seat.tag), seat.keys.news(FOLLOWED), news)
+        listener.start()
+        seat.stack.push_async_callback(listener.stop)
+        return news
 
     def _beside(self, group: str, seat: Seat) -> Neighbours | None:
         """
@@ -348,6 +360,7 @@ class Crew:
         *,
         following: Following | None = None,
         neighbours: Neighbours | None = None,
+        news: News | None = None,
     ) -> VerdictRoad:
         ledger = RedisVerdictLedger(
             seat.commands,
@@ -372,6 +385,7 @@ class Crew:
             following=following,
             tokens=self._tokens,
             neighbours=neighbours,
+            news=news,
             abreast=self._abreast(stream.group, ledger),
         )
 
@@ -380,7 +394,7 @@ class Crew:
         Let the rules note no more verdicts than the model keeps up with, where the model follows them and has a deadline.
         """
         settings = self._settings
-        if group != "fraud-check" or not settings.follow_ms or not settings.decision_deadline_ms:
+        if group != FOLLOWED or not settings.follow_ms or not settings.decision_deadline_ms:
             return None
         return Abreast(ledger.joined, deadline_s=settings.decision_deadline_ms / 1000)
 

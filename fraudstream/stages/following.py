@@ -41,9 +41,12 @@ class Look(NamedTuple):
 class Begun:
     """
     Since when the first of a batch is seen to be judged: its deadline runs while the others are waited for.
+
+    ``told`` is how much of the news the last look knew.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self.told = -1
         self._clock = clock
         self._first: object = None
         self._since_s = 0.0

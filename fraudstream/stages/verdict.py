@@ -30,6 +30,7 @@ from fraudstream.stages.following import Begun, Following, Look
 from fraudstream.stages.intake import decode_batch, letter_for
 from fraudstream.stages.join import join
 from fraudstream.stages.neighbours import Neighbours
+from fraudstream.stages.news import News
 from fraudstream.stages.ports import (
     Answer,
     Completed,
@@ -47,6 +48,8 @@ _STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
 _ENDED = (Place.DUPLICATE, Place.GONE)
 #: So many verdicts are looked for at once; of more the first and the last are, before the others.
 _FEW = 16
+#: How long verdicts are waited for before they are looked for, in seconds, where somebody would tell of them.
+_UNTOLD_S = 0.02
 
 
 class Judge(Protocol):
@@ -116,9 +119,11 @@ class VerdictRoad:
         following: Following | None = None,
         tokens: Tokens | None = None,
         neighbours: Neighbours | None = None,
+        news: News | None = None,
         abreast: Abreast | None = None,
     ) -> None:
         self._judge = judge
+        self._news = news
         self._abreast = abreast
         self._neighbours = neighbours
         self._tokens = tokens
@@ -226,15 +231,31 @@ class VerdictRoad:
         """
         Wait for the other group's verdicts, here or in Redis; None where there is nothing to look for yet.
         """
+        identities = [case.transaction.transaction_id for case in cases]
         if self._neighbours is not None:
-            known = await self._neighbours.verdicts([case.transaction.transaction_id for case in cases], look.pause_s)
+            known = await self._neighbours.verdicts(identities, look.pause_s)
             if known is not None:
                 return FirstVerdicts(others={i: one for i, one in enumerate(known) if one is not None}, coming=[])
-        else:
-            await asyncio.sleep(look.pause_s)
-        if not look.last and len(cases) > _FEW and not await self._worth_a_look(cases, begun):
+        told = self._neighbours is None and await self._told(cases, look, begun)
+        if not told and not look.last and len(cases) > _FEW and not await self._worth_a_look(cases, begun):
             return None
-        return await self._ledger.verdicts([case.transaction.transaction_id for case in cases])
+        found = await self._ledger.verdicts(identities)
+        if self._news is not None and not told and found.others:
+            self._news.untold(cases[min(found.others)].order)
+        return found
+
+    async def _told(self, cases: Sequence[Case], look: Look, begun: Begun) -> bool:
+        """
+        Let the time to the next look pass, and say whether it was heard meanwhile that the last of the cases is judged.
+        """
+        news = self._news
+        if news is None or not news.listening:
+            await asyncio.sleep(look.pause_s)
+            return False
+        told = await news.beyond(cases[-1].order, begun.told, max(look.pause_s, _UNTOLD_S))
+        if told:
+            begun.told = news.told
+        return told
 
     async def _worth_a_look(self, cases: Sequence[Case], begun: Begun) -> bool:
         """

@@ -13,6 +13,7 @@ from fraudstream.fleet.ports import Delivery, TransactionStream
 from fraudstream.stages.abreast import Abreast
 from fraudstream.stages.following import Following
 from fraudstream.stages.neighbours import Neighbours
+from fraudstream.stages.news import News
 from fraudstream.stages.ports import EntityStore, VerdictLedger
 from fraudstream.stages.verdict import VerdictRoad
 from tests.support.builders import NOW_MS
@@ -161,6 +162,7 @@ class Worker:
         consumer: str = "",
         following: Following | None = None,
         neighbours: Neighbours | None = None,
+        news: News | None = None,
         abreast: Abreast | None = None,
     ) -> None:
         self.group = group
@@ -179,6 +181,7 @@ class Worker:
             report=self.report,
             following=following,
             neighbours=neighbours,
+            news=news,
             abreast=abreast,
         )
 

@@ -4,7 +4,7 @@
 --       then, per item with marks, its n logs (the txn key again where it has none)
 -- ARGV  1 group, 2 group byte, 3 consumer, 4 ttl s after emission, 5 decision deadline ms (0 = off), 6 lowest and 7 highest entry id of the items,
 --       8 bound on the scan of our pending entries, 9 number of items, 10 n, then the record bytes of each of the n logs;
---       then the length of the prefix of a txn key; per item: entry id, record (group byte, 8-byte write id, vector, verdict) to store
+--       then the length of the prefix of a txn key, and the channel on which first verdicts are told ('' = nobody follows); per item: entry id, record (group byte, 8-byte write id, vector, verdict) to store
 --       if first, '' beside a decision; '' or, in one string: basis (the 8-byte write id of the other record), flagged ('1' or '0'),
 --       length of the marks in one byte, marks (none, or the bytes with which the transaction's records begin, and the outcome to set in
 --       their last byte's low two bits), decision
@@ -19,7 +19,7 @@ for _, p in ipairs(call('XPENDING', KEYS[1], ARGV[1], ARGV[6], ARGV[7], ARGV[8],
 local me, items, n, sizes = ARGV[2], tonumber(ARGV[9]), tonumber(ARGV[10]), {}
 for l = 1, n do sizes[l] = tonumber(ARGV[10 + l]) end
 local out, acks, emit, alerts = {now}, {}, {}, {}
-local a, logs, prefix = 12 + n, 4 + items, tonumber(ARGV[11 + n])
+local a, logs, prefix = 13 + n, 4 + items, tonumber(ARGV[11 + n])
 local txns, moved, noted, decided = {}, {}, {}, {}
 for i = 1, items do txns[i] = KEYS[4 + i] end
 local stood = call('MGET', unpack(txns))       -- one read for all, and one write for those that are noted
@@ -81,6 +81,7 @@ for _, txn in ipairs(decided) do call('SET', txn, 'D', 'EX', ARGV[4]) end
 if #noted > 0 then
   call('MSET', unpack(noted))
   if ARGV[5] ~= '0' then call('ZADD', KEYS[4], now + ARGV[5], ARGV[6] .. ' ' .. ARGV[7]) end
+  if ARGV[12 + n] ~= '' then call('SPUBLISH', ARGV[12 + n], ARGV[7]) end
 end
 if #acks > 0 then call('XACK', KEYS[1], ARGV[1], unpack(acks)) end
 if not ok then return redis.error_reply('ERR complete item ' .. #out .. ': ' .. tostring(type(err) == 'table' and err.err or err)) end
