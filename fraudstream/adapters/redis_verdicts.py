@@ -5,7 +5,8 @@ Verdicts that join once, stepping in: the protocol's scripts behind the judges, 
 import itertools
 import os
 import struct
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ from fraudstream.stages.ports import Answer, Completed, Completion, FirstVerdict
 
 #: Most items of one script call: longer scripts keep everybody else waiting.
 CALL_ITEMS = 128
+#: Whoever stood still for longer stood still, in milliseconds; less is what looks and replies take on a busy machine.
+_SHORTEST_STALL_MS = 100
 #: Bound on the scan of our own pending entries inside ``complete``.
 _PENDING_SCAN = 100_000
 _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
@@ -206,19 +209,53 @@ class RedisOverdue:
     ``OverdueSource`` of a lagging group.
     """
 
-    def __init__(self, client: Redis, *, stream: str, group: str, consumer: str, keys: Keys, options: LedgerOptions) -> None:
+    def __init__(
+        self,
+        client: Redis,
+        *,
+        stream: str,
+        group: str,
+        consumer: str,
+        keys: Keys,
+        options: LedgerOptions,
+        clock: RedisClock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._client = client
         self._keys = (stream, keys.waiting(group))
         self._head = (group, consumer, options.grace_ms)
+        self._clock = clock
+        self._monotonic = monotonic
+        self._stall_ms = max(_SHORTEST_STALL_MS, options.deadline_ms // 2)
+        self._found_nothing_s: float | None = None
+        self._forgave = False
 
     async def overdue(self, count: int) -> tuple[list[Delivery], bool]:
         """
         Take over what is overdue; see the port.
+
+        Where we, or Redis, stood still ourselves, everybody may have, and the deadlines that ran out meanwhile are held against
+        nobody until the next look.
         """
+        found_nothing_s, self._found_nothing_s = self._found_nothing_s, None
+        if found_nothing_s is not None and self._monotonic() - found_nothing_s > self._stall_ms / 1000 and not self._forgave:
+            return self._forgiven()
+        asked_ms = 0 if self._forgave else self._clock.now_ms()
         with translated("overdue"):
-            (reply,) = await run(self._client, [Call(OVERDUE, self._keys, (*self._head, min(count, CALL_ITEMS)))])
-        more, entries = reply
+            words = (*self._head, min(count, CALL_ITEMS), asked_ms, self._stall_ms)
+            ((more, entries),) = await run(self._client, [Call(OVERDUE, self._keys, words)])
+        if more < 0:
+            return self._forgiven()
+        self._forgave = False
+        self._found_nothing_s = None if entries else self._monotonic()
         return [_overdue(entry) for entry in entries], bool(more)
+
+    def _forgiven(self) -> tuple[list[Delivery], bool]:
+        """
+        Take nothing over this time; the next time whatever there is.
+        """
+        self._forgave = True
+        return [], False
 
 
 def _overdue(entry: Sequence[Any]) -> Delivery:

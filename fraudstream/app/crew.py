@@ -242,7 +242,13 @@ class Crew:
             (report, RedisTroubles(seat.commands, seat.keys, stream=stream.name, group=group, consumer=stream.consumer))
         )
         overdue = RedisOverdue(
-            seat.commands, stream=stream.name, group=group, consumer=stream.consumer, keys=seat.keys, options=self._ledger
+            seat.commands,
+            stream=stream.name,
+            group=group,
+            consumer=stream.consumer,
+            keys=seat.keys,
+            options=self._ledger,
+            clock=seat.clock,
         )
         seat.workers.append(
             Worker(

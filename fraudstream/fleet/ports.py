@@ -260,6 +260,9 @@ class OverdueSource(Protocol):
     async def overdue(self, count: int) -> tuple[list[Delivery], bool]:
         """
         Take entries over in the lagging group, without counting a delivery; True when more are due at once.
+
+        Nothing is taken in the first look after a standstill of our own or of the server's: the other group may have stood
+        still with us, and is given until the next.
         """
         ...
 

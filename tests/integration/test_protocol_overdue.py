@@ -155,3 +155,65 @@ async def test_a_trimmed_entry_is_handed_over_without_a_body(rig: VerdictRig) ->
 
     assert (delivery.entry_id, delivery.fields) == (entries[0], None)
     assert rig.streams.pending(MODEL) == {}
+
+
+class Standstill:
+    """
+    A clock that stands still with whoever it belongs to, until it is moved.
+    """
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+async def test_deadlines_that_ran_out_while_we_stood_still_are_held_against_the_others_only_from_the_second_look_on(
+    rig: VerdictRig,
+) -> None:
+    entries = rig.streams.add(2)
+    stepper = rig.side(MODEL, options=SOON)
+    await stepper.stream.open()
+    clock = stepper.overdue._monotonic = Standstill()
+    assert await stepper.overdue.overdue(128) == ([], False)
+    await judged_by_rules(rig, entries, [a_transaction(), a_transaction()])
+    await wait_until(lambda: rig.streams.client.zcount(rig.streams.keys.waiting(MODEL), 0, rig.now_ms()), "a deadline is over")
+
+    clock.now_s = 0.5
+    first = await stepper.overdue.overdue(128)
+    second, _ = await stepper.overdue.overdue(128)
+
+    assert first == ([], False)
+    assert [delivery.entry_id for delivery in second] == entries
+
+
+async def test_a_look_that_reached_redis_late_takes_nothing_and_the_next_one_does_however_late(rig: VerdictRig) -> None:
+    entries = rig.streams.add(2)
+    stepper = rig.side(MODEL, options=SOON)
+    await stepper.stream.open()
+    await judged_by_rules(rig, entries, [a_transaction(), a_transaction()])
+    await wait_until(lambda: rig.streams.client.zcount(rig.streams.keys.waiting(MODEL), 0, rig.now_ms()), "a deadline is over")
+    stepper.overdue._clock.observe(rig.now_ms() - 400)
+
+    first = await stepper.overdue.overdue(128)
+    second, _ = await stepper.overdue.overdue(128)
+
+    assert first == ([], False)
+    assert [delivery.entry_id for delivery in second] == entries
+
+
+async def test_who_was_busy_stepping_in_did_not_stand_still(rig: VerdictRig) -> None:
+    entries = rig.streams.add(300)
+    stepper = rig.side(MODEL, options=SOON)
+    await stepper.stream.open()
+    clock = stepper.overdue._monotonic = Standstill()
+    await judged_by_rules(rig, entries, [a_transaction() for _ in range(300)])
+    await wait_until(lambda: rig.streams.client.zcount(rig.streams.keys.waiting(MODEL), 0, rig.now_ms()) == 3, "all are over")
+
+    found = []
+    for _ in range(3):
+        clock.now_s += 5.0
+        found += (await stepper.overdue.overdue(128))[0]
+
+    assert len(found) == 300

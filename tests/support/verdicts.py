@@ -80,7 +80,7 @@ class Side:
             clock=clock,
         )
         self.overdue = RedisOverdue(
-            client, stream=streams.stream, group=group, consumer=consumer, keys=streams.keys, options=options
+            client, stream=streams.stream, group=group, consumer=consumer, keys=streams.keys, options=options, clock=clock
         )
 
     async def read(self, count: int = 1000) -> list[bytes]:
@@ -198,6 +198,10 @@ class VerdictRig:
     def frauds(self) -> list[str]:
         entries = self.streams.client.xrange(self.streams.keys.stream(FRAUD))
         return [fields[b"transaction_id"].decode() for _, fields in entries]
+
+    def now_ms(self) -> int:
+        seconds, micros = self.streams.client.time()
+        return int(seconds) * 1000 + int(micros) // 1000
 
     def txn_key(self, transaction: Transaction) -> str:
         return self.streams.keys.txn(transaction.transaction_id)

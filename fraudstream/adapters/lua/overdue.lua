@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- overdue: take over the entries of a group whose first verdicts have waited longer than the decision deadline.
 -- KEYS  1 raw, 2 waiting zset of the group
--- ARGV  1 group, 2 consumer, 3 grace ms, 4 count
--- Reply: more (1 = ranges are left that are due now: call again at once), then {id, fields} per entry; fields is false when trimmed (acknowledged here)
+-- ARGV  1 group, 2 consumer, 3 grace ms, 4 count, 5 when it was asked by this clock, in ms (0 = whenever), 6 most ms since then
+-- Reply: more (1 = ranges are left that are due now: call again at once; -1 = asked too long ago, nothing was looked at), then {id, fields}
+--        per entry; fields is false when trimmed (acknowledged here)
 local call = redis.call
 local t = call('TIME')
 local now, grace, count = t[1] * 1000 + math.floor(t[2] / 1000), tonumber(ARGV[3]), tonumber(ARGV[4])
 local out, last = {}, nil
+if tonumber(ARGV[5]) > 0 and now - ARGV[5] > tonumber(ARGV[6]) then return {-1, out} end
 local ranges = call('ZRANGE', KEYS[2], '-inf', now, 'BYSCORE', 'LIMIT', 0, 64)
 for n, range in ipairs(ranges) do
   if #out >= count then return {1, out} end
