@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from fraudstream.stages import verdict
 from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.intake import entry_order
 from fraudstream.stages.news import News
@@ -39,12 +40,21 @@ def both(world: World, news: News, patience: Patience) -> tuple[Worker, Worker, 
     return Worker(world, RULES), model, Counted(model)
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """
+    Let nobody lose patience with who tells, however slow the machine is.
+    """
+    monkeypatch.setattr(verdict, "_UNTOLD_S", 60.0)
+
+
 def listening() -> News:
     news = News()
     news.listening = True
     return news
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_batch_that_is_told_of_is_looked_for_once(world: World) -> None:
     entries = world.add([a_payment(f"txn_{number}") for number in range(MANY)])
     news = listening()
@@ -63,6 +73,7 @@ async def test_a_batch_that_is_told_of_is_looked_for_once(world: World) -> None:
     assert model.report.places == []
 
 
+@pytest.mark.usefixtures("patient")
 async def test_of_a_batch_that_is_told_of_in_parts_nothing_is_looked_for_before_the_last(world: World) -> None:
     entries = world.add([a_payment(f"txn_{number}") for number in range(MANY)])
     news = listening()
@@ -82,6 +93,7 @@ async def test_of_a_batch_that_is_told_of_in_parts_nothing_is_looked_for_before_
     assert len(world.decisions()) == MANY
 
 
+@pytest.mark.usefixtures("patient")
 async def test_what_another_worker_still_has_in_hand_is_waited_for_when_later_ones_are_told_of(world: World) -> None:
     entries = world.add([a_payment(f"txn_{number}") for number in range(MANY)])
     news = listening()
