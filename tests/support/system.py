@@ -63,6 +63,7 @@ class System(LocalSystem):
 
     def __init__(self, **given: Any) -> None:
         super().__init__(**given)
+        self.postgres.close()  # its folder is there already
         self.postgres = CopiedPostgres()
 
     def start_workers(self) -> None:
