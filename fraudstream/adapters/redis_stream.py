@@ -32,6 +32,7 @@ from fraudstream.adapters.redis_scripts import (
 )
 from fraudstream.domain.errors import StreamUnavailable
 from fraudstream.fleet.ports import DOUBTS, TRIED_ALONE, Accused, Delivery, Letter
+from fraudstream.stages.intake import entry_order
 
 #: What a dead letter says of itself; an entry's own field of the same name is kept as ``entry.<name>``.
 _LETTER_NAMES = frozenset((b"source", b"entry_id", b"group", b"consumer", b"deliveries", b"reason", b"error", b"left_out"))
@@ -40,6 +41,8 @@ _LETTER_FIELDS = 1000
 _ACCUSED = {b"C": Accused.COUNTED, b"N": Accused.NOT_COUNTED, b"O": Accused.OTHERS_FIRST, b"G": Accused.GONE}
 #: What tells the consumers that step in from the workers of a group; no readable part of a name can hold a plus sign.
 STEPPING_IN = "+step-in"
+#: Entries that have lain in hand for this part of the heartbeat's life are renewed by the next beat: most never are.
+_RENEWED_FROM = 6
 #: Most entries that one sweep for stranded ones looks at, beside those in hand.
 _SWEEP_ENTRIES = 1000
 
@@ -273,14 +276,16 @@ class RedisHeart:
     def __init__(self, address: RedisAddress, stream: RedisTransactionStream, keys: Keys, options: StreamOptions) -> None:
         self._client = address.blocking(keys.tag or SHARED_TAG)
         self._keys = (stream.name, keys.heartbeat(stream.group, stream.name))
-        self._head = (stream.group, stream.consumer, int(options.heartbeat_life_s * 1000))
+        life_ms = int(options.heartbeat_life_s * 1000)
+        self._head = (stream.group, stream.consumer, life_ms, life_ms // _RENEWED_FROM)
 
     def beat(self, in_hand: Sequence[bytes]) -> list[bytes]:
         """
         Extend our life; see the port.
         """
         with translated("renew"):
-            return list(run_blocking(self._client, Call(RENEW, self._keys, (*self._head, *in_hand))))
+            words: list[Argument] = [*self._head, *sorted(in_hand, key=entry_order)]
+            return list(run_blocking(self._client, Call(RENEW, self._keys, words)))
 
     def close(self) -> None:
         """
