@@ -4,6 +4,7 @@ First verdicts told by the script that notes them, heard over a connection of it
 
 import asyncio
 import contextlib
+import time
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -64,7 +65,10 @@ class RedisNews:
             await connection.send_command("SSUBSCRIBE", self._channel)
             self._news.listening = True
             while self._news.listening:
+                asked_s = time.monotonic()
                 said = await connection.read_response(disable_decoding=True, timeout=_AGAIN_S)
+                if said is None and time.monotonic() - asked_s < _AGAIN_S / 2:
+                    return  # the time is not over: a socket that gave up (ETIMEDOUT) looks the same, and would for ever
                 if said is None:
                     continue
                 if said[0] == b"smessage":

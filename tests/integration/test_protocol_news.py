@@ -4,6 +4,7 @@ First verdicts told on a real server, and heard.
 
 import asyncio
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -95,3 +96,42 @@ async def test_while_the_server_is_away_nobody_listens_and_afterwards_somebody_d
     await wait_until(lambda: news.listening, "somebody who listens")
     await listener.stop()
     assert not news.listening
+
+
+class Broken:
+    """
+    A pool of one connection whose socket has given up: reading is over at once, each time, and nothing was read.
+    """
+
+    def __init__(self) -> None:
+        self.reads = self.ended = 0
+
+    async def get_connection(self) -> "Broken":
+        return self
+
+    async def send_command(self, *_: str) -> None:
+        return
+
+    async def read_response(self, **_: object) -> None:
+        self.reads += 1
+
+    async def disconnect(self) -> None:
+        self.ended += 1
+
+    async def release(self, _: object) -> None:
+        return
+
+
+async def test_a_connection_that_says_nothing_without_waiting_is_ended_and_does_not_keep_the_loop(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(redis_news, "_AGAIN_S", 0.05)
+    broken = Broken()
+    client = SimpleNamespace(connection_pool=broken, response_callbacks={}, aclose=broken.disconnect)
+    listener = RedisNews(client, "news:fraud-check", News())
+
+    listener.start()
+    await wait_until(lambda: broken.ended == 3, "it is tried again now and then")
+    await listener.stop()
+
+    assert broken.reads <= 4
