@@ -43,9 +43,10 @@ class RedisNews:
         """
         Listen no more, and close the connection.
         """
-        if self._task is not None:
+        while self._task is not None and not self._task.done():
+            # Again, should the client have kept it to itself: whoever ends must not wait for a hint.
             self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.wait([self._task], timeout=_AGAIN_S)
         await self._client.aclose()
         await self._client.connection_pool.disconnect()
 
