@@ -98,6 +98,32 @@ async def test_the_clock_follows_the_server(valkey: LocalValkey) -> None:
     assert 3_599_000 < clock.now_ms() - server_ms < 3_601_000
 
 
+def test_a_reply_that_took_its_time_does_not_put_the_clock_back() -> None:
+    """
+    A decision would be dated before it was made, by as much as the last reply was late: latencies looked better than they were.
+    """
+    here_s = 100.0
+    clock = RedisClock(monotonic=lambda: here_s)
+    clock.observe(1_000_000)
+    for late_ms in (7, 3, 12):
+        here_s += 0.5
+        clock.observe(1_000_000 + (here_s - 100) * 1_000 - late_ms)
+        assert clock.now_ms() == 1_000_000 + int((here_s - 100) * 1_000)
+
+
+def test_a_server_that_has_another_time_is_followed_at_once_forwards_and_in_ten_seconds_backwards() -> None:
+    here_s = 100.0
+    clock = RedisClock(monotonic=lambda: here_s)
+    clock.observe(1_000_000)
+    clock.observe(1_500_000)
+    assert clock.now_ms() == 1_500_000
+
+    for _ in range(22):
+        here_s += 0.5
+        clock.observe(900_000)
+    assert 900_000 <= clock.now_ms() <= 906_000
+
+
 def test_every_name_of_a_partition_carries_its_tag() -> None:
     keys = Keys("{p03}")
     names = [
