@@ -89,7 +89,7 @@ def _kernel() -> Finding:
     if LIBRARY is not None:
         return _fine("kernel", "features are worked out by the compiled kernel")
     command = "install a C compiler (apt-get install gcc), then fraudstream again"
-    says = f"features are worked out by arrays, to the same values and at three times the cost: {PROBLEM}"
+    says = f"features are worked out by arrays, to the same values and at two to six times the cost: {PROBLEM}"
     return Finding(level=Level.WARN, about="kernel", says=says, command=command)
 
 

@@ -16,7 +16,8 @@ from fraudstream.scoring.model import Model
 from fraudstream.stages.lineup import Lineup
 from fraudstream.stages.ports import VerdictReport
 
-#: So many rows are scored in a quarter of a millisecond, reasons and all: the way to a thread and back takes half of that.
+#: So many rows are scored in a tenth of a millisecond, and the way to a thread and back takes as long; reasons, which few are
+#: owed, take 3.6 ms for all of them.
 _FEW = 64
 
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.fleet.ports import Delivery
 from fraudstream.stages.case import Case
+from fraudstream.stages.waiters import Waiters
 
 #: How many transactions, and how many verdicts, are kept for the other group; what it has read elsewhere is never taken.
 _KEPT = 8_192
@@ -33,7 +34,7 @@ class Neighbours:
         self._kept = kept
         self._cases: dict[bytes, Case] = {}
         self._verdicts: dict[str, VerdictRecord | None] = {}
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting = Waiters()
         self._unread = 0
 
     def case(self, delivery: Delivery) -> Case | None:
@@ -70,8 +71,7 @@ class Neighbours:
 
     def _tell(self) -> None:
         _bound(self._verdicts, self._kept)
-        for waiting in self._waiting:
-            _wake(waiting)
+        self._waiting.wake()
 
     async def judged(self) -> int:
         """
@@ -82,7 +82,7 @@ class Neighbours:
         """
         until_s = asyncio.get_running_loop().time() + _MOMENT_S
         while not self._unread and asyncio.get_running_loop().time() < until_s:
-            await self._news(until_s)
+            await self._waiting.until(until_s)
         unread, self._unread = self._unread, 0
         return unread
 
@@ -98,30 +98,11 @@ class Neighbours:
         while not all(map(self._verdicts.__contains__, transaction_ids)):
             if loop.time() >= until_s:
                 return None
-            await self._news(until_s)
+            await self._waiting.until(until_s)
         found = [self._verdicts[identity] for identity in transaction_ids]
         for identity in transaction_ids:
             self._verdicts.pop(identity, None)
         return found
-
-    async def _news(self, until_s: float) -> None:
-        """
-        Wait until something is noted, or for so long.
-        """
-        loop = asyncio.get_running_loop()
-        news: asyncio.Future[None] = loop.create_future()
-        late = loop.call_at(until_s, _wake, news)
-        self._waiting.add(news)
-        try:
-            await news
-        finally:
-            self._waiting.discard(news)
-            late.cancel()
-
-
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
 
 
 def _bound(kept: dict[_T, Any], most: int) -> None:

@@ -7,6 +7,8 @@ told of takes the teller for gone.
 
 import asyncio
 
+from fraudstream.stages.waiters import Waiters
+
 #: Where an entry stands in the stream.
 Order = tuple[int, int]
 #: After so many finds that nobody told of, with nothing heard between them, nobody is expected to tell.
@@ -24,7 +26,7 @@ class News:
         self.listening = False
         self.told = 0
         self.latest: Order = (0, 0)
-        self._waiting: set[asyncio.Future[None]] = set()
+        self._waiting = Waiters()
         self._untold = 0
 
     def heard(self, order: Order) -> None:
@@ -34,8 +36,7 @@ class News:
         self.told += 1
         self._untold = 0
         self.latest = max(self.latest, order)
-        for waiting in self._waiting:
-            _wake(waiting)
+        self._waiting.wake()
 
     def untold(self, order: Order) -> None:
         """
@@ -59,24 +60,5 @@ class News:
         while self.told <= told or self.latest < order:
             if loop.time() >= until_s:
                 return False
-            await self._more(until_s)
+            await self._waiting.until(until_s)
         return True
-
-    async def _more(self, until_s: float) -> None:
-        """
-        Wait until something is heard, or for so long.
-        """
-        loop = asyncio.get_running_loop()
-        more: asyncio.Future[None] = loop.create_future()
-        late = loop.call_at(until_s, _wake, more)
-        self._waiting.add(more)
-        try:
-            await more
-        finally:
-            self._waiting.discard(more)
-            late.cancel()
-
-
-def _wake(waiting: "asyncio.Future[None]") -> None:
-    if not waiting.done():
-        waiting.set_result(None)
