@@ -32,6 +32,8 @@ _SHORTEST_STALL_MS = 100
 #: Bound on the scan of our own pending entries inside ``complete``.
 _PENDING_SCAN = 100_000
 _ANSWERS = {b"O": Answer.STORED, b"E": Answer.EMITTED, b"U": Answer.UNNEEDED, b"A": Answer.ABSENT, b"G": Answer.GONE}
+#: Where the other verdict stands in no record, because it is ours as well.
+_NO_BASIS = bytes(8)
 #: Values of a transaction's record that a first verdict will replace.
 _UNJUDGED = (b"T", b"L")
 #: The low bits of a record's flag byte.
@@ -128,15 +130,7 @@ class RedisVerdictLedger:
         Note or join; see the port.
         """
         noted = [None if one.decision is not None else self._record(one) for one in completions]
-        calls = [
-            self._call(completions[chunk.start : chunk.stop], noted[chunk.start : chunk.stop])
-            for chunk in chunks(len(completions))
-        ]
-        with translated("complete"):
-            replies = await run(self._client, calls)
-        now_ms = int(replies[-1][0])
-        self._clock.observe(now_ms)
-        answers: list[bytes] = [answer for reply in replies for answer in reply[1:]]
+        now_ms, answers = await self._answers(completions, noted)
         return Completed(
             now_ms=now_ms,
             answers=[_ANSWERS.get(answer, Answer.OTHER) for answer in answers],
@@ -144,14 +138,38 @@ class RedisVerdictLedger:
             noted={i: record for i, record in enumerate(noted) if record is not None and answers[i] == b"O"},
         )
 
-    def _call(self, completions: Sequence[Completion], noted: Sequence[VerdictRecord | None]) -> Call:
+    async def decide(self, completions: Sequence[Completion], beside: str) -> Completed:
+        """
+        Decide for both groups at once; see the port.
+        """
+        now_ms, answers = await self._answers(completions, [None] * len(completions), beside)
+        decided = [Answer.TOGETHER if answer == b"E" else Answer.APART for answer in answers]
+        return Completed(now_ms=now_ms, answers=decided, others={}, noted={})
+
+    async def _answers(
+        self, completions: Sequence[Completion], noted: Sequence[VerdictRecord | None], beside: str = ""
+    ) -> tuple[int, list[bytes]]:
+        """
+        Call the script, and return the time of the server in milliseconds and an answer to each completion.
+        """
+        calls = [
+            self._call(completions[chunk.start : chunk.stop], noted[chunk.start : chunk.stop], beside)
+            for chunk in chunks(len(completions))
+        ]
+        with translated("complete"):
+            replies = await run(self._client, calls)
+        now_ms = int(replies[-1][0])
+        self._clock.observe(now_ms)
+        return now_ms, [answer for reply in replies for answer in reply[1:]]
+
+    def _call(self, completions: Sequence[Completion], noted: Sequence[VerdictRecord | None], beside: str) -> Call:
         keys = list(self._streams)
         flags = self._flags(completions)
         marked: list[Argument] = []
         args: list[Argument] = [
             *self._head, completions[0].entry_id, completions[-1].entry_id, _PENDING_SCAN,
             len(completions), len(self._features.logs), *(layout.size for layout in self._features.layouts.values()),
-            len(self._txn.encode()), self._news,
+            len(self._txn.encode()), self._news, self._other_group if beside else "", beside,
         ]  # fmt: skip
         for i, (completion, record) in enumerate(zip(completions, noted, strict=True)):
             txn, marks = self._txn + completion.transaction_id, b""
@@ -162,7 +180,7 @@ class RedisVerdictLedger:
             if record is not None:
                 args += (completion.entry_id, encode_verdict(record), b"")
             elif (decision := completion.decision) is not None:
-                args += (completion.entry_id, b"", _emission(completion.basis, decision, marks))
+                args += (completion.entry_id, b"", _emission(completion.basis or _NO_BASIS, decision, marks))
         return Call(COMPLETE, [*keys, *marked], args)
 
     def _record(self, completion: Completion) -> VerdictRecord:

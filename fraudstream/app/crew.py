@@ -58,13 +58,13 @@ from fraudstream.stages.following import Following, Patience
 from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
 from fraudstream.stages.ml_scoring import ModelJudge
-from fraudstream.stages.neighbours import Neighbours
+from fraudstream.stages.neighbours import Follower, Neighbours
 from fraudstream.stages.news import News
-from fraudstream.stages.ports import EntityStore
+from fraudstream.stages.ports import EntityStore, Judge
 from fraudstream.stages.recorder import Recorder
 from fraudstream.stages.shadow_scoring import Shadows
 from fraudstream.stages.step_in import ABSENT, StepIn
-from fraudstream.stages.verdict import Judge, VerdictRoad
+from fraudstream.stages.verdict import VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import AlertReport, GroupReport
 
@@ -212,6 +212,8 @@ class Crew:
             judge = self._judges.get(group) or await self._judge(group, rulebook, report, stream.consumer)
             following, neighbours = self._following(group), self._beside(group, seat)
             news = self._news(seat) if following is not None and neighbours is None else None
+            if following is not None and neighbours is not None:
+                neighbours.follower = Follower(judge, stream.consumer)
             return self._road(judge, rulebook, seat, stream, report, following=following, neighbours=neighbours, news=news)
 
         async def absent(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
@@ -260,20 +262,10 @@ class Crew:
                 rng=random.Random(),  # noqa: S311 spreads retries, decides nothing
                 overdue=overdue if stepping_in else None,
                 overdue_every_s=settings.decision_deadline_ms / 1000 / _LOOKS_PER_DEADLINE,
-                ready=self._ready(made, seat),
                 turns=self._turns,
                 company=self._company,
             )
         )
-
-    def _ready(self, made: _Made, seat: Seat) -> Callable[[], Awaitable[int]] | None:
-        """
-        Let the model read what the rules of the same process have judged, where it follows them.
-        """
-        if made.stepping_in or made.group != "ml-scoring":
-            return None
-        beside = self._beside(made.group, seat)
-        return None if beside is None else beside.judged
 
     def _limits(self, read_every_s: float) -> Limits:
         settings = self._settings

@@ -122,6 +122,15 @@ def _no_write_id_check() -> None:
     _rewrite(redis_verdicts, "COMPLETE", ("elseif sub(emission, 1, 8) == sub(v, 2, 9) then", "elseif true then"))
 
 
+def _both_unasked() -> None:
+    _rewrite(
+        redis_verdicts,
+        "COMPLETE",
+        ("  if mine[id] then", "  if mine[id] or both ~= '' then"),
+        ("if s == 'T' or s == 'L' then r = decide(", "if true then r = decide("),
+    )
+
+
 def _unsafe_trim() -> None:
     _rewrite(
         redis_janitor,
@@ -205,6 +214,12 @@ CONTROLS: dict[str, Control] = {
         harm="a decision is emitted without asking whether it was made from the verdict that stands",
         shows=("lost", "doubled", "dead_letter_innocents", "vector_errors"),
         settings={"FRAUDSTREAM_FOLLOW_MS": "0"},  # or the model waits for the rules, and seldom are both at it at once
+    ),
+    "both-unasked": Control(
+        break_it=_both_unasked,
+        harm="who decides for both groups asks neither whose the entries are nor whether they are decided",
+        shows=("doubled",),
+        needs={"groups": (*("fraud-check,ml-scoring",) * 3, "recorder", "alerter", "labels")},
     ),
     "unsafe-trim": Control(
         break_it=_unsafe_trim,

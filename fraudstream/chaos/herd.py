@@ -89,6 +89,7 @@ class Herd:
         self.unexpected: list[str] = []
         self.crashed: Counter[str] = Counter()
         self.fenced = 0
+        self.together = 0
         self.stillborn = 0
         self._closing = False
         self._process: subprocess.Popen[bytes] | None = None
@@ -178,6 +179,8 @@ class Herd:
                 animal.traps = Traps(animal.traps.die, animal.traps.stop - {event["point"]})
             case "fenced":
                 self.fenced += int(event["entries"])
+            case "together":
+                self.together += int(event["entries"])
             case "ended":
                 self._ended(animal, event["status"])
         self._on_event(animal, event)

@@ -79,6 +79,7 @@ class ChaosReport(msgspec.Struct, frozen=True, kw_only=True):
     connection_faults: dict[str, int]
     crash_points: dict[str, int]
     fenced: int
+    together: int
     lost: int
     doubled: int
     counter_errors: int
@@ -309,6 +310,7 @@ class _Run:
             connection_faults={kind: stage.kinds[kind] for kind in ("cut", "reply_lost", "delay", "half_open")},
             crash_points={point: stage.herd.crashed[point] for point in POINTS},
             fenced=stage.herd.fenced,
+            together=stage.herd.together,
             lost=found.lost,
             doubled=found.doubled,
             counter_errors=found.counter_errors,
@@ -342,7 +344,7 @@ class _Run:
         """
         Say which faults happened less often than planned: a run that spares the fleet proves nothing.
         """
-        happened = {**faults, "fenced": stage.herd.fenced}
+        happened = {**faults, "fenced": stage.herd.fenced, "together": stage.herd.together}
         few = [
             f"too few: {name} {happened[name]}, at least {least} are needed"
             for name, least in self._profile.least.items()

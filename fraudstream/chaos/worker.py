@@ -80,6 +80,7 @@ def run_worker(orders: Orders, emit: Emit) -> None:
     _set_traps(orders, emit)
     _meet_poison(emit)
     _note_fencing(emit)
+    _note_company(emit)
     _note_alerts(orders)
     _leave_trimming_to_the_tap(orders)
     if orders.control:
@@ -149,6 +150,20 @@ def _note_fencing(emit: Emit) -> None:
         return completed
 
     RedisVerdictLedger.complete = wrapped  # type: ignore[method-assign]
+
+
+def _note_company(emit: Emit) -> None:
+    """
+    Tell how many payments were decided from both groups' verdicts at once.
+    """
+    decide = RedisVerdictLedger.decide
+
+    async def wrapped(self: Any, completions: Any, beside: str) -> Any:
+        completed = await decide(self, completions, beside)
+        emit({"event": "together", "entries": sum(answer is Answer.TOGETHER for answer in completed.answers)})
+        return completed
+
+    RedisVerdictLedger.decide = wrapped  # type: ignore[method-assign]
 
 
 def _in_a_hurry(settings: Settings) -> dict[str, Any]:

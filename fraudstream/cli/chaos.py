@@ -92,6 +92,7 @@ def _print_report(report: Any) -> None:
     table.add_row("labelled places", ", ".join(f"{name} {count}" for name, count in report.crash_points.items() if count))
     table.add_row("connections", ", ".join(f"{name} {count}" for name, count in report.connection_faults.items()))
     table.add_row("fenced", f"{report.fenced} results of workers that were too late")
+    table.add_row("decided at once", f"{report.together} payments by processes of both groups")
     table.add_row("lost, doubled", f"{report.lost}, {report.doubled}")
     table.add_row("counters wrong", f"{report.counter_errors} of {report.counters_checked:,} entities")
     table.add_row("vectors wrong", f"{report.vector_errors} of {report.vectors_checked:,} computed again")

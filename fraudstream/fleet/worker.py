@@ -28,9 +28,8 @@ class Worker:
     """
     Run a stage over a stream until told to stop.
 
-    With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there. ``ready`` is
-    asked before each read how many entries it would be good to have; 0 means as many as there are. Workers of one event loop
-    share their ``turns``, and all of a process their ``company``.
+    With ``overdue`` the worker reads nothing new: it steps into a lagging group and takes what is overdue there. Workers of one
+    event loop share their ``turns``, and all of a process their ``company``.
     """
 
     def __init__(
@@ -44,7 +43,6 @@ class Worker:
         rng: random.Random,
         overdue: OverdueSource | None = None,
         overdue_every_s: float = 0.0625,
-        ready: Callable[[], Awaitable[int]] | None = None,
         turns: Turns | None = None,
         company: Company | None = None,
     ) -> None:
@@ -59,7 +57,6 @@ class Worker:
         self._stop = asyncio.Event()
         self._suspects = asyncio.Lock()
         self._read_at_s = -limits.read_every_s
-        self._ready = ready
 
     def stop(self) -> None:
         """
@@ -141,11 +138,9 @@ class Worker:
 
     async def _new(self) -> list[Delivery]:
         await self._gather()
-        most = self._limits.batch_entries
-        ready = await self._ready() if self._ready is not None else 0
         if self._stop.is_set():
             return []
-        deliveries = await self._come_together(min(ready or most, most))
+        deliveries = await self._come_together(self._limits.batch_entries)
         self._report.read(len(deliveries))
         if deliveries:
             self._read_at_s = time.monotonic()

@@ -1,41 +1,64 @@
 """
 Both deciding groups in one process: what one has in its hands already, the other need not fetch again.
 
-It is a shortcut and nothing rests on it: every verdict is noted in Redis before it is passed on here, the second one is joined
-against that record by the same script, and what is not here is read, decoded and looked for as by a process of its own.
+It is a shortcut and nothing rests on it: what is not here is read, decoded and looked for as by a process of its own. Of a
+payment that both have in hand the one that goes first gets the verdict of the other too and decides at once, by a script that
+does so only while the entry is theirs in both groups and no verdict is noted; otherwise each goes its own way.
 """
 
 import asyncio
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TypeVar
 
 from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.fleet.ports import Delivery
 from fraudstream.stages.case import Case
+from fraudstream.stages.ports import FirstVerdicts, Judge
 from fraudstream.stages.waiters import Waiters
 
 #: How many transactions, and how many verdicts, are kept for the other group; what it has read elsewhere is never taken.
 _KEPT = 8_192
-#: How long a reader waits for verdicts before it reads without them, in seconds.
+#: How long is waited at a time for what is in hand, in seconds.
 _MOMENT_S = 0.01
+#: How long the group that goes first waits for the other to come as far, in seconds; how often in vain, and how long not then.
+_BEHIND_S, _MISSES, _REST_S = 0.25, 3, 1.0
 _T = TypeVar("_T")
+
+
+class Follower(NamedTuple):
+    """
+    The group that goes second: how it judges, and the name of its consumer.
+    """
+
+    judge: Judge
+    consumer: str
 
 
 class Neighbours:
     """
     What two groups of one process and partition pass on to each other. Used on one event loop.
 
+    ``follower`` is the group that goes second, once it is there.
+
     Args:
         kept: Bound on what waits to be taken, of each kind; beyond it the oldest quarter is forgotten.
     """
 
     def __init__(self, kept: int = _KEPT) -> None:
+        self.follower: Follower | None = None
         self._kept = kept
         self._cases: dict[bytes, Case] = {}
         self._verdicts: dict[str, VerdictRecord | None] = {}
+        self._decided: dict[bytes, None] = {}
+        self._awaited: set[bytes] = set()
+        self._busy = 0
+        self._reached = (0, 0)
+        self._missed = 0
+        self._rests_until_s = 0.0
         self._waiting = Waiters()
-        self._unread = 0
+        self._begun: set[bytes] = set()
 
     def case(self, delivery: Delivery) -> Case | None:
         """
@@ -53,56 +76,121 @@ class Neighbours:
         self._cases[case.delivery.entry_id] = case
         _bound(self._cases, self._kept)
 
+    def began(self, entry_ids: Iterable[bytes]) -> None:
+        """
+        Say that the group that goes first has these in hand: until they are ``over`` it is worth waiting for them.
+        """
+        self._begun.update(entry_ids)
+
+    @contextmanager
+    def follows(self, cases: Sequence[Case]) -> Iterator[None]:
+        """
+        Say that the group that goes second has these in hand, for as long as the context lasts.
+        """
+        self._busy += 1
+        self._reached = max(self._reached, cases[-1].order if cases else self._reached)
+        self._waiting.wake()
+        try:
+            yield
+        finally:
+            self._busy -= 1
+            self._waiting.wake()
+
+    async def come_close(self, last: Case) -> None:
+        """
+        Return when the group that goes second has come to this entry, or waiting for it is of no use.
+
+        One that has older entries in hand would stay behind by as much for ever, and no payment be decided at once.
+        """
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        if began_s < self._rests_until_s or self._reached >= last.order:
+            return
+        while self._reached < last.order:
+            until_s = began_s + (_BEHIND_S if self._busy else _MOMENT_S)
+            if loop.time() >= until_s:
+                self._missed += 1
+                if self._missed >= _MISSES:
+                    self._rests_until_s = loop.time() + _REST_S
+                return
+            await self._waiting.until(until_s)
+        await asyncio.sleep(0)  # it waits for its verdicts from its next step on
+        self._missed = 0
+
+    def awaited(self, entry_id: bytes) -> bool:
+        """
+        Say whether the group that goes second has this entry in hand and waits for its verdict.
+        """
+        return entry_id in self._awaited
+
+    def decided(self, entry_ids: Iterable[bytes]) -> None:
+        """
+        Say that these were decided for both groups.
+        """
+        self._decided.update(dict.fromkeys(entry_ids))
+        _bound(self._decided, self._kept)
+        self._waiting.wake()
+
     def noted(self, verdicts: Mapping[str, VerdictRecord]) -> None:
         """
         Pass on first verdicts, by transaction id.
         """
         self._verdicts.update(verdicts)
-        self._unread += len(verdicts)
-        self._tell()
-
-    def over(self, transaction_ids: Iterable[str]) -> None:
-        """
-        Say that no more verdicts come of these: those that have none are to be looked for in Redis, at once.
-        """
-        for identity in transaction_ids:
-            self._verdicts.setdefault(identity)
-        self._tell()
-
-    def _tell(self) -> None:
         _bound(self._verdicts, self._kept)
         self._waiting.wake()
 
-    async def judged(self) -> int:
+    def over(self, entry_ids: Iterable[bytes], cases: Iterable[Case]) -> None:
         """
-        Return how many verdicts were noted since the last call, as soon as there are any; 0 if there are none for a moment.
+        Say that nothing more comes of these: those that have no verdict are to be looked for in Redis, at once.
+        """
+        self._begun.difference_update(entry_ids)
+        for case in cases:
+            if case.delivery.entry_id not in self._decided:
+                self._verdicts.setdefault(case.transaction.transaction_id)
+        _bound(self._verdicts, self._kept)
+        self._waiting.wake()
 
-        Whoever reads so many entries next has, where this process is the only one, those that the verdicts are of: reading
-        more would only hold them until the others are judged.
+    async def verdicts(self, cases: Sequence[Case], within_s: float) -> FirstVerdicts | None:
         """
-        until_s = asyncio.get_running_loop().time() + _MOMENT_S
-        while not self._unread and asyncio.get_running_loop().time() < until_s:
-            await self._waiting.until(until_s)
-        unread, self._unread = self._unread, 0
-        return unread
-
-    async def verdicts(self, transaction_ids: Sequence[str], within_s: float) -> list[VerdictRecord | None] | None:
-        """
-        Take the verdicts of all these transactions as soon as the last is noted, None for those of which none comes.
+        Take the verdicts of all these as soon as it is known of the last what became of it: noted, decided for both groups, or
+        that none comes. What the group that goes first has in hand is waited for longer, unless others are to be joined.
 
         Returns:
             None if it is not yet known of some of them when so many seconds are over.
         """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + within_s
-        while not all(map(self._verdicts.__contains__, transaction_ids)):
-            if loop.time() >= until_s:
-                return None
-            await self._waiting.until(until_s)
-        found = [self._verdicts[identity] for identity in transaction_ids]
-        for identity in transaction_ids:
-            self._verdicts.pop(identity, None)
-        return found
+        entry_ids = [case.delivery.entry_id for case in cases]
+        self._awaited.update(entry_ids)
+        try:
+            while open_cases := [case for case in cases if not self._known(case)]:
+                now_s = loop.time()
+                if now_s >= until_s:
+                    if self._begun.isdisjoint(case.delivery.entry_id for case in open_cases) or any(map(self._noted, cases)):
+                        return None
+                    until_s = now_s + _MOMENT_S
+                await self._waiting.until(until_s)
+        finally:
+            self._awaited.difference_update(entry_ids)
+        return self._taken(cases)
+
+    def _taken(self, cases: Sequence[Case]) -> FirstVerdicts:
+        decided: list[int] = []
+        others: dict[int, VerdictRecord] = {}
+        for i, case in enumerate(cases):
+            if self._decided.pop(case.delivery.entry_id, case) is None:
+                decided.append(i)
+            elif (record := self._verdicts.get(case.transaction.transaction_id)) is not None:
+                others[i] = record
+        for case in cases if len(decided) < len(cases) else ():
+            self._verdicts.pop(case.transaction.transaction_id, None)
+        return FirstVerdicts(others=others, coming=[], decided=decided)
+
+    def _noted(self, case: Case) -> bool:
+        return self._verdicts.get(case.transaction.transaction_id) is not None
+
+    def _known(self, case: Case) -> bool:
+        return case.delivery.entry_id in self._decided or case.transaction.transaction_id in self._verdicts
 
 
 def _bound(kept: dict[_T, Any], most: int) -> None:

@@ -7,10 +7,12 @@ from enum import StrEnum
 from typing import Protocol
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from fraudstream.domain.decision import Decision, Label
 from fraudstream.domain.decision_codec import VerdictRecord
-from fraudstream.domain.evidence import Verdict
+from fraudstream.domain.evidence import Fallback, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.features.records import Records
 from fraudstream.features.states import States
@@ -41,6 +43,38 @@ class Touched(msgspec.Struct, frozen=True, kw_only=True):
     places: Sequence[Place]
     others: Mapping[int, VerdictRecord]
     states: States
+
+
+class Judge(Protocol):
+    """
+    What a group knows about fraud.
+    """
+
+    @property
+    def step(self) -> str:
+        """
+        The name of the judging step in metrics: ``rules`` or ``model``.
+        """
+        ...
+
+    @property
+    def deadline_fallback(self) -> Fallback:
+        """
+        The reason code when the group did not answer in time.
+        """
+        ...
+
+    async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[Verdict]:
+        """
+        Return one verdict per row. A pure function of the rows and of the rule set or model.
+        """
+        ...
+
+    def no_opinion(self, reason: Fallback) -> Verdict:
+        """
+        Return the verdict of a group that could not look.
+        """
+        ...
 
 
 class EntityStore(Protocol):
@@ -119,6 +153,8 @@ class Answer(StrEnum):
     OTHER = "other"  #: the other group's verdict is there: decide from it and call again
     GONE = "gone"  #: no longer in our hands: drop it
     ABSENT = "absent"  #: the record is lost with a part of Redis' history: touch again
+    TOGETHER = "together"  #: decided from both groups' verdicts at once, acknowledged in both
+    APART = "apart"  #: not in our hands in both groups, or somebody has noted a verdict: nothing was done
 
 
 class Completed(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,11 +171,13 @@ class Completed(msgspec.Struct, frozen=True, kw_only=True):
 
 class FirstVerdicts(msgspec.Struct, frozen=True, kw_only=True):
     """
-    What a look found, by position: the other group's verdicts in ``others``, and in ``coming`` those that may yet get one.
+    What a look found, by position: the other group's verdicts in ``others``, in ``coming`` those that may yet get one, and in
+    ``decided`` those that were decided for both groups.
     """
 
     others: Mapping[int, VerdictRecord]
     coming: Sequence[int]
+    decided: Sequence[int] = ()
 
 
 class VerdictLedger(Protocol):
@@ -175,6 +213,19 @@ class VerdictLedger(Protocol):
 
         Raises:
             StreamUnavailable: Some may have been completed; call again.
+        """
+        ...
+
+    async def decide(self, completions: Sequence[Completion], beside: str) -> Completed:
+        """
+        Emit decisions made from the verdicts of both groups, and acknowledge their entries in both, each in one step: where
+        nobody has noted a verdict, and this consumer and consumer ``beside`` of the other group hold the entry. Give them in
+        the order of their entry ids.
+
+        Calling again is harmless; the answers are TOGETHER and APART.
+
+        Raises:
+            StreamUnavailable: Some may have been decided; call again.
         """
         ...
 

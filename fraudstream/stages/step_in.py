@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RulesVerdict, Verdict
 from fraudstream.domain.transaction import Transaction
 from fraudstream.fleet.ports import Delivery, Handled
-from fraudstream.stages.verdict import Judge, VerdictRoad
+from fraudstream.stages.ports import Judge
+from fraudstream.stages.verdict import VerdictRoad
 
 
 class Absent:

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from operator import attrgetter
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -17,7 +16,6 @@ from fraudstream.domain.decision import Decision
 from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.domain.evidence import Fallback, Verdict
 from fraudstream.domain.tokens import Tokens
-from fraudstream.domain.transaction import Transaction
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute
 from fraudstream.features.records import Records, records
@@ -37,6 +35,7 @@ from fraudstream.stages.ports import (
     Completion,
     EntityStore,
     FirstVerdicts,
+    Judge,
     Place,
     Touched,
     VerdictLedger,
@@ -46,42 +45,13 @@ from fraudstream.stages.selection import part_of_records, part_of_states
 
 _STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
 _ENDED = (Place.DUPLICATE, Place.GONE)
+_EMITTED = frozenset((Answer.EMITTED, Answer.TOGETHER))
+#: How long the other group's verdict is waited for where both decide at once, in seconds: ours is not noted meanwhile.
+_SECOND_S = 0.1
 #: So many verdicts are looked for at once; of more the first and the last are, before the others.
 _FEW = 16
 #: How long verdicts are waited for before they are looked for, in seconds, where somebody would tell of them.
 _UNTOLD_S = 0.02
-
-
-class Judge(Protocol):
-    """
-    What a group knows about fraud.
-    """
-
-    @property
-    def step(self) -> str:
-        """
-        The name of the judging step in metrics: ``rules`` or ``model``.
-        """
-        ...
-
-    @property
-    def deadline_fallback(self) -> Fallback:
-        """
-        The reason code when the group did not answer in time.
-        """
-        ...
-
-    async def judge(self, transactions: Sequence[Transaction], matrix: NDArray[np.float32]) -> Sequence[Verdict]:
-        """
-        Return one verdict per row. A pure function of the rows and of the rule set or model.
-        """
-        ...
-
-    def no_opinion(self, reason: Fallback) -> Verdict:
-        """
-        Return the verdict of a group that could not look.
-        """
-        ...
 
 
 class Row(msgspec.Struct, kw_only=True, gc=False):
@@ -141,12 +111,18 @@ class VerdictRoad:
         """
         Decide a batch, or note its verdicts for the other group to join.
         """
-        cases, letters = self._decode(batch)
-        open_cases = cases if self._following is None else await self._followed(cases, self._following)
-        while open_cases:
-            open_cases = await self._pass(open_cases)
-        if self._neighbours is not None and self._following is None:
-            self._neighbours.over(case.transaction.transaction_id for case in cases)
+        leads = self._neighbours if self._following is None else None
+        if leads is not None:
+            leads.began(delivery.entry_id for delivery in batch)
+        cases: list[Case] = []
+        try:
+            cases, letters = self._decode(batch)
+            open_cases = cases if self._following is None else await self._followed(cases, self._following)
+            while open_cases:
+                open_cases = await self._pass(open_cases)
+        finally:
+            if leads is not None:
+                leads.over([delivery.entry_id for delivery in batch], cases)
         return Handled(
             settled=[case.delivery.entry_id for case in cases],
             done=[letter.entry_id for letter in letters],
@@ -210,16 +186,24 @@ class VerdictRoad:
         """
         Judge what the other group has judged, on its vectors; return the cases that it leaves to us.
         """
+        if self._neighbours is not None:
+            with self._neighbours.follows(cases):
+                return await self._behind(cases, following)
+        return await self._behind(cases, following)
+
+    async def _behind(self, cases: Sequence[Case], following: Following) -> list[Case]:
         open_cases, left, followed, begun = list(cases), list[Case](), 0, Begun()
         for look in following.looks() if open_cases else ():
             found = await self._look(open_cases, look, begun)
             if found is None:
                 continue
             rows = [self._from_other(open_cases[i], i, other) for i, other in found.others.items() if other.vector]
-            followed += len(rows)
+            followed += len(rows) + len(found.decided)
+            if found.decided:
+                self._report.completed([Answer.TOGETHER] * len(found.decided))
             if rows:
                 left += await self._complete(await self._judged(rows))
-            taken = {row.index for row in rows} | {*found.coming}
+            taken = {row.index for row in rows}.union(found.coming, found.decided)
             left += [case for i, case in enumerate(open_cases) if i not in taken]
             open_cases = [open_cases[i] for i in found.coming]
             if not open_cases:
@@ -231,15 +215,14 @@ class VerdictRoad:
         """
         Wait for the other group's verdicts, here or in Redis; None where there is nothing to look for yet.
         """
-        identities = [case.transaction.transaction_id for case in cases]
         if self._neighbours is not None:
-            known = await self._neighbours.verdicts(identities, look.pause_s)
+            known = await self._neighbours.verdicts(cases, look.pause_s)
             if known is not None:
-                return FirstVerdicts(others={i: one for i, one in enumerate(known) if one is not None}, coming=[])
+                return known
         told = self._neighbours is None and await self._told(cases, look, begun)
         if not told and not look.last and len(cases) > _FEW and not await self._worth_a_look(cases, begun):
             return None
-        found = await self._ledger.verdicts(identities)
+        found = await self._ledger.verdicts([case.transaction.transaction_id for case in cases])
         if self._news is not None and not told and found.others:
             self._news.untold(cases[min(found.others)].order)
         return found
@@ -301,7 +284,7 @@ class VerdictRoad:
         rows += [self._from_other(cases[i], i, other) for i, other in touched.others.items() if other.vector]
         rows.sort(key=lambda row: row.index)
         await asyncio.sleep(0)  # what else is ready may go on: a batch is computed in pieces of a few milliseconds
-        return await self._complete(await self._judged(rows))
+        return await self._complete(await self._together(await self._judged(rows)))
 
     def _own_vectors(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> list[Row]:
         """
@@ -356,13 +339,51 @@ class VerdictRoad:
         open_rows = [row for row in rows if row.verdict is None]
         if not open_rows:
             return list(rows)
-        matrix = np.frombuffer(b"".join(row.vector for row in open_rows), dtype="<f4").reshape(len(open_rows), -1)
         started = time.perf_counter()
-        verdicts = await self._judge.judge([row.case.transaction for row in open_rows], matrix)
+        verdicts = await self._judge.judge([row.case.transaction for row in open_rows], _matrix(open_rows))
         self._report.timed(self._judge.step, time.perf_counter() - started)
         for row, verdict in zip(open_rows, verdicts, strict=True):
             row.verdict = verdict
         return list(rows)
+
+    async def _together(self, rows: list[Row]) -> list[Row]:
+        """
+        Decide what the group that follows has in its hands here too, from both verdicts at once; return the other rows.
+        """
+        neighbours = self._neighbours
+        if not rows or neighbours is None or neighbours.follower is None or self._following is not None:
+            return rows
+        await neighbours.come_close(rows[-1].case)
+        shared = [row for row in rows if row.other is None and neighbours.awaited(row.case.delivery.entry_id)]
+        if not shared:
+            return rows
+        seconds = await self._second_verdicts(neighbours.follower.judge, shared)
+        if seconds is None:
+            return rows
+        now_ms = self._clock.now_ms()
+        completions = [self._completion(row, now_ms, second) for row, second in zip(shared, seconds, strict=True)]
+        started = time.perf_counter()
+        crash.here("judged")
+        completed = await self._ledger.decide(completions, neighbours.follower.consumer)
+        crash.here("completed")
+        self._report.timed("complete", time.perf_counter() - started)
+        decided = {row.index for row, one in zip(shared, completed.answers, strict=True) if one is Answer.TOGETHER}
+        neighbours.decided(row.case.delivery.entry_id for row in shared if row.index in decided)
+        self._tell(shared, completions, completed)
+        return rows if not decided else [row for row in rows if row.index not in decided]
+
+    async def _second_verdicts(self, judge: Judge, rows: Sequence[Row]) -> Sequence[Verdict] | None:
+        """
+        Return what the other group says of these rows; None if it fails, or takes so long that it had better not be waited for.
+        """
+        started = time.perf_counter()
+        try:
+            async with asyncio.timeout(_SECOND_S):
+                verdicts = await judge.judge([row.case.transaction for row in rows], _matrix(rows))
+        except Exception:  # noqa: BLE001 the other group meets it again, and there it has its consequences
+            return None
+        self._report.timed(judge.step, time.perf_counter() - started)
+        return verdicts
 
     async def _complete(self, rows: Sequence[Row]) -> list[Case]:
         """
@@ -401,16 +422,20 @@ class VerdictRoad:
             return msgspec.structs.replace(row, other=other, vector=other.vector, feature_set=other.feature_set)
         return self._from_other(row.case, row.index, other)
 
-    def _completion(self, row: Row, now_ms: int) -> Completion:
+    def _completion(self, row: Row, now_ms: int, second: Verdict | None = None) -> Completion:
+        """
+        Put a row into the words of the ledger: with a decision where the other group's verdict is known, noted or ``second``.
+        """
         verdict, other, case = row.verdict, row.other, row.case
         assert verdict is not None, "a row is judged before it is completed"
+        second = other.verdict if other is not None else second
         decision = None
-        if other is not None:
+        if second is not None:
             decision = join(
                 self._policy,
                 case.transaction,
                 verdict,
-                other.verdict,
+                second,
                 feature_set=row.feature_set,
                 vector=row.vector,
                 received_at_ms=case.order[0],
@@ -428,12 +453,12 @@ class VerdictRoad:
 
     def _tell(self, rows: Sequence[Row], completions: Sequence[Completion], completed: Completed) -> None:
         self._report.completed(completed.answers)
-        if Answer.EMITTED not in completed.answers:
+        if _EMITTED.isdisjoint(completed.answers):
             return
         decisions: list[Decision] = []
         latencies_s: list[float] = []
         for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
-            if answer is Answer.EMITTED and completion.decision is not None:
+            if answer in _EMITTED and completion.decision is not None:
                 decisions.append(completion.decision)
                 latencies_s.append((completed.now_ms - row.case.order[0]) / 1000)
         self._report.decided(decisions, latencies_s)
@@ -447,3 +472,7 @@ class VerdictRoad:
         except Exception as exc:  # noqa: BLE001 the delivery is being given up because something about it raises
             self._report.fell_back("dead_letter", repr(exc), 1)
             return b""
+
+
+def _matrix(rows: Sequence[Row]) -> NDArray[np.float32]:
+    return np.frombuffer(b"".join(row.vector for row in rows), dtype="<f4").reshape(len(rows), -1)

@@ -17,7 +17,7 @@ DECIDING_GROUPS = ("fraud-check", "ml-scoring")
 PAYMENT_CHANNELS = ("pos", "web", "app", "transfer", "other", "none")
 NOTIFICATION_CHANNELS = ("console", "slack", "email", "webhook")
 TOUCH_RESULTS = ("first", "again", "late", "other", "done", "gone")
-COMPLETION_RESULTS = ("stored", "emitted", "unneeded", "other", "gone", "absent")
+COMPLETION_RESULTS = ("stored", "emitted", "together", "apart", "unneeded", "other", "gone", "absent")
 EVENT_OUTCOMES = ("scored", "invalid", "duplicate", "failed", "dead_lettered")
 DEAD_LETTER_REASONS = (
     "decode_error", "schema_invalid", "card_number", "too_large", "max_retries", "sink_rejected", "model_error", "trimmed",

@@ -15,7 +15,7 @@ from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.troubles import Troubles
 
 #: How the answers of the scripts end an entry: the others leave it open, or it was no longer ours.
-_ENDS = {"done": "duplicate", "stored": "scored", "emitted": "scored", "unneeded": "duplicate"}
+_ENDS = {"done": "duplicate", "stored": "scored", "emitted": "scored", "together": "scored", "unneeded": "duplicate"}
 
 
 class GroupReport:

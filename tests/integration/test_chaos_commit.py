@@ -17,7 +17,7 @@ def test_nothing_is_lost_doubled_or_miscounted_in_twenty_thousand_payments_of_ch
     assert_balanced(report)
     assert code == 0
     assert report["transactions"] >= 20_000
-    happened = {**report["faults"], "fenced": report["fenced"]}
+    happened = {**report["faults"], "fenced": report["fenced"], "together": report["together"]}
     least = {**PROFILES["commit"].least, "sigkill": 100, "sigstop": 20, "connection": 50, "redis_kill": 2, "poison": 25}
     assert {name: happened[name] for name, count in least.items() if happened[name] < count} == {}
     assert min(report["crash_points"].values()) >= 3

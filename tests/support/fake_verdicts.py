@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fraudstream.adapters.redis_keys import OTHER_GROUP
 from fraudstream.domain.decision import Decision
 from fraudstream.domain.decision_codec import VerdictRecord
 from fraudstream.domain.evidence import Fallback, ModelVerdict, RulesVerdict, Verdict
@@ -103,6 +104,25 @@ class FakeLedger:
             if answer is Answer.STORED and isinstance(record := self._shared.standing[completion.transaction_id], VerdictRecord)
         }
         return Completed(now_ms=NOW_MS, answers=answers, others=others, noted=noted)
+
+    async def decide(self, completions: Sequence[Completion], beside: str) -> Completed:
+        answers = [self._decided(completion, beside) for completion in completions]
+        return Completed(now_ms=NOW_MS, answers=answers, others={}, noted={})
+
+    def _decided(self, completion: Completion, beside: str) -> Answer:
+        number = _number(completion)
+        both = [
+            (self._streams.groups[group].pending, consumer)
+            for group, consumer in ((self._group, self._consumer), (OTHER_GROUP[self._group], beside))
+        ]
+        ours = all(number in pending and pending[number].owner == consumer for pending, consumer in both)
+        if not ours or self._shared.standing.get(completion.transaction_id) != "touched" or completion.decision is None:
+            return Answer.APART
+        for pending, _ in both:
+            del pending[number]
+        self._shared.decisions.append(completion.decision)
+        self._shared.standing[completion.transaction_id] = "decided"
+        return Answer.TOGETHER
 
     def _answer(self, completion: Completion) -> Answer | VerdictRecord:
         pending = self._streams.groups[self._group].pending.get(_number(completion))

@@ -12,7 +12,7 @@ from fraudstream.features.definitions import FeatureSet
 from fraudstream.fleet.ports import Delivery, TransactionStream
 from fraudstream.stages.abreast import Abreast
 from fraudstream.stages.following import Following
-from fraudstream.stages.neighbours import Neighbours
+from fraudstream.stages.neighbours import Follower, Neighbours
 from fraudstream.stages.news import News
 from fraudstream.stages.ports import EntityStore, VerdictLedger
 from fraudstream.stages.verdict import VerdictRoad
@@ -168,7 +168,10 @@ class Worker:
         self.group = group
         self.judge = ScriptedJudge("rules" if group == RULES else "model")
         self.report = RememberingVerdictReport()
-        self.stream, self.entities, self.ledger = world.parts(group, consumer or f"{group}-1", features)
+        self.consumer = consumer or f"{group}-1"
+        self.stream, self.entities, self.ledger = world.parts(group, self.consumer, features)
+        if neighbours is not None and following is not None:
+            neighbours.follower = Follower(self.judge, self.consumer)
         self.road = VerdictRoad(
             self.judge,
             self.entities,

@@ -135,6 +135,25 @@ class Side:
                 answers[row] = answer
         return answers
 
+    async def decide_for_both(
+        self, entries: Sequence[bytes], transactions: Sequence[Transaction], beside: str, *, outcome: Outcome = Outcome.APPROVE
+    ) -> list[Answer]:
+        """
+        Decide from the verdicts of both groups at once, with ``beside`` as the consumer of the other.
+        """
+        completions = [
+            Completion(
+                entry_id=entry,
+                transaction_id=transaction.transaction_id,
+                verdict=self.verdict(),
+                feature_set=self.features.id,
+                vector=VECTOR,
+                decision=a_decision(transaction, outcome=outcome),
+            )
+            for entry, transaction in zip(entries, transactions, strict=True)
+        ]
+        return list((await self.ledger.decide(completions, beside)).answers)
+
     def verdict(self) -> Verdict:
         return RulesVerdict(rule_set="r") if self.group == RULES else ModelVerdict(model="m", score=0.25)
 
