@@ -16,6 +16,7 @@ from fraudstream.app.bench_system import RULES, bench_system
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.domain.errors import TransientError
+from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 
 #: What the first batches of new processes cost more than later ones is paid by these.
 _WARM_UP = 3_000
@@ -36,8 +37,8 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     How long and how hard: ``rate_per_s`` for ``seconds`` for the latency, then ``throughput_s`` at the highest rate that holds.
 
     Which rate that is, ``burst`` transactions at once and trials of ``trial_s`` at these ``shares`` of what they gave tell, the
-    highest first. ``processes`` is how many of each deciding group run, over so many ``partitions``. ``peer`` is the
-    script of the same job written otherwise, to be measured in the same run.
+    highest first. ``processes`` is how many of each deciding group run, over so many ``partitions``: a single one serves both,
+    unless they are to be ``apart``. ``peer`` is the script of the same job written otherwise, to be measured in the same run.
     """
 
     rate_per_s: float = 5_000.0
@@ -47,6 +48,7 @@ class BenchPlan(msgspec.Struct, frozen=True, kw_only=True):
     trial_s: float = 12.0
     shares: tuple[float, ...] = (1.1, 1.0, 0.92, 0.84, 0.76, 0.68, 0.6, 0.5, 0.4)
     processes: int = 1
+    apart: bool = False
     partitions: int = 1
     peer: Path | None = None
     inherited: dict[str, str] = {}
@@ -105,7 +107,8 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         ConfigurationError: A server of our own did not start.
         TransientError: The system stopped moving.
     """
-    groups = [*["fraud-check", "ml-scoring"] * plan.processes, "recorder", "alerter"]
+    deciding = ["fraud-check", "ml-scoring"] if plan.apart or plan.processes > 1 else [BOTH_DECIDING_GROUPS]
+    groups = [*deciding * plan.processes, "recorder", "alerter"]
     more = ("--auto-aof-rewrite-min-size", _REWRITE_FROM)
     async with bench_system(
         plan.inherited, groups, progress, partitions=plan.partitions, settings=TUNED, server_arguments=more

@@ -23,7 +23,8 @@ def bench(
     throughput_seconds: Annotated[
         float, typer.Option(help="How long the highest rate that keeps lag flat is held.", min=1)
     ] = 300.0,
-    processes: Annotated[int, typer.Option(help="Processes of each deciding group.", min=1)] = 1,
+    processes: Annotated[int, typer.Option(help="Processes of each deciding group; a single one serves both.", min=1)] = 1,
+    apart: Annotated[bool, typer.Option("--apart", help="A process for each of the two, also where there is one.")] = False,
     partitions: Annotated[int, typer.Option(help="Parts that streams and states are laid out in.", min=1, max=64)] = 1,
     compare: Annotated[
         bool, typer.Option("--compare", help="Measure the same job written on FastStream too (pip install faststream[redis]).")
@@ -47,7 +48,7 @@ def bench(
     from fraudstream.cli.progress import progress
 
     plan = BenchPlan(
-        rate_per_s=rate, seconds=seconds, throughput_s=throughput_seconds, processes=processes, partitions=partitions,
+        rate_per_s=rate, seconds=seconds, throughput_s=throughput_seconds, processes=processes, apart=apart, partitions=partitions,
         peer=_peer() if compare else None, inherited=inherited(), commit=commit(),
     )  # fmt: skip
     with progress(quiet=quiet) as shown:
