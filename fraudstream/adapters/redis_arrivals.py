@@ -5,7 +5,8 @@ The client's own way copies what arrives three times before it is parsed, and wa
 to read otherwise, so this looks inside redis-py 8.1; pyproject.toml allows no other. Done in the client's place:
 
 - ``Connection._connect``: opens the socket, sets what a socket is set to, and leaves ``_reader`` and ``_writer``;
-- ``_AsyncHiredisParser.read_from_socket``: waits for replies instead of bytes.
+- ``_AsyncHiredisParser.read_from_socket``: waits for replies instead of bytes;
+- ``AbstractConnection.send_packed_command``: writes; whatever is not a plain write stays the client's.
 
 Relied on: ``_connection_arguments`` says where to connect and with what TLS; ``on_connect`` puts a new parser into ``_reader``;
 ``read_response`` gets replies there and calls ``read_from_socket`` while it has none; ``can_read`` asks it as well. A test
@@ -15,12 +16,14 @@ holds the code of all of these against what it was when this was written.
 import asyncio
 import socket
 from collections import deque
+from contextlib import nullcontext
 from typing import Any
 
 import hiredis
 from redis._parsers.hiredis import NOT_ENOUGH_DATA, _AsyncHiredisParser
 from redis.asyncio import connection as waiting
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 #: Most bytes that are taken from the socket at once. More would not stay in the processor's cache until they are parsed.
 _PIECE_BYTES = 256 * 1024
@@ -136,6 +139,21 @@ class _Protocol(asyncio.StreamReaderProtocol, asyncio.BufferedProtocol):
         super().__init__(arrivals, loop=loop)
         self._arrivals = arrivals
         self._piece = memoryview(bytearray(_PIECE_BYTES))
+        self.held = False
+
+    def pause_writing(self) -> None:
+        """
+        Note that the socket takes no more for now.
+        """
+        super().pause_writing()
+        self.held = True
+
+    def resume_writing(self) -> None:
+        """
+        Note that most of what was held back is away.
+        """
+        super().resume_writing()
+        self.held = False
 
     def get_buffer(self, _size: int) -> memoryview:
         """
@@ -200,6 +218,51 @@ class PromptConnection(waiting.Connection):
         except (OSError, TypeError):
             transport.close()
             raise
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        """
+        Write, and wait only where the socket takes no more; the client makes a task with a timer of every write.
+
+        Raises:
+            RedisConnectionError: The connection is lost.
+            RedisTimeoutError: The server took nothing for the time that it has.
+        """
+        writer = self._writer
+        if writer is None or isinstance(command, str) or (check_health and self.health_check_interval):
+            await super().send_packed_command(command, check_health)
+            return
+        try:
+            writer.write(command if isinstance(command, bytes) else b"".join(command))
+            async with asyncio.timeout(self.socket_timeout) if self._held() else nullcontext():
+                await writer.drain()
+        except TimeoutError:
+            await self.disconnect(nowait=True)
+            raise RedisTimeoutError("the server takes nothing") from None
+        except OSError as exc:
+            await self.disconnect(nowait=True)
+            raise RedisConnectionError(f"the connection was lost while writing: {exc}") from exc
+        except BaseException:
+            await self.disconnect(nowait=True)  # half a command may be on its way
+            raise
+
+    def _held(self) -> bool:
+        protocol = None if self._writer is None else self._writer.transport.get_protocol()
+        return isinstance(protocol, _Protocol) and protocol.held
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether it stands, nothing is wrong with it, and nothing came that nobody got.
+        """
+        arrivals = self._reader
+        return (
+            self._writer is not None
+            and isinstance(arrivals, _Arrivals)
+            and arrivals.replies is not None
+            and not arrivals.replies.has_data()
+            and not arrivals.at_eof()
+            and arrivals.exception() is None
+        )
 
     def _set(self, connected: socket.socket) -> None:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -18,6 +18,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 
 from fraudstream.adapters.redis_arrivals import Replies
 from fraudstream.adapters.redis_client import is_no_script
+from fraudstream.adapters.redis_lanes import borrowed
 
 _FOLDER = Path(__file__).parent / "lua"
 
@@ -115,12 +116,9 @@ async def _send(client: Redis, commands: Sequence[Call | Sequence[Argument]]) ->
     A connection that fails, or that we are cancelled on, closes itself, so no reply is left for whoever uses it next.
     """
     words = b"".join(map(_packed, commands))
-    connection = await client.connection_pool.get_connection()
-    try:
+    async with borrowed(client.connection_pool) as connection:
         await connection.send_packed_command(words, check_health=False)
         return await _replies(connection, len(commands))
-    finally:
-        await client.connection_pool.release(connection)
 
 
 async def _replies(connection: AbstractConnection, count: int) -> list[Any]:

@@ -48,8 +48,8 @@ def bench(
     from fraudstream.cli.progress import progress
 
     plan = BenchPlan(
-        rate_per_s=rate, seconds=seconds, throughput_s=throughput_seconds, processes=processes, apart=apart, partitions=partitions,
-        peer=_peer() if compare else None, inherited=inherited(), commit=commit(),
+        rate_per_s=rate, seconds=seconds, throughput_s=throughput_seconds, processes=processes, apart=apart,
+        partitions=partitions, peer=_peer() if compare else None, inherited=inherited(), commit=commit(),
     )  # fmt: skip
     with progress(quiet=quiet) as shown:
         measured = uvloop.run(run_bench(plan, shown))

@@ -96,6 +96,43 @@ class Thresholds:
         return np.asarray(self._compare(batch.features[columns], thresholds))
 
 
+class Shared:
+    """
+    Every comparison of one value with a constant by one operator, in all rules: answered together, like ``Thresholds``.
+    """
+
+    def __init__(self, op: str, value: Callable[[Batch], Any], slot: int) -> None:
+        self._compare = COMPARE[op]
+        self._value = value
+        self._slot = slot
+        self._thresholds: list[float] = []
+        self._stacked: NDArray[np.float64] | None = None
+
+    def add(self, threshold: float) -> Masks:
+        """
+        Return the bitmap of one more comparison; all of them must be added before the first batch.
+        """
+        place = len(self._thresholds)
+        self._thresholds.append(threshold)
+        compare, value = self._compare, self._value
+
+        def answer(batch: Batch) -> Mask:
+            if not batch.together or len(self._thresholds) == 1:
+                return compare(value(batch), threshold)
+            answers = batch.memo[self._slot]
+            if answers is None:
+                answers = batch.memo[self._slot] = self._answers(value(batch))
+            mine: Mask = answers[place]
+            return mine
+
+        return answer
+
+    def _answers(self, values: Any) -> Any:
+        if self._stacked is None:
+            self._stacked = np.array(self._thresholds, np.float64)
+        return self._compare(values, self._stacked[:, np.newaxis] if np.ndim(values) else self._stacked)
+
+
 def remembered(compute: Callable[[Batch], Any], slot: int) -> Callable[[Batch], Any]:
     """
     Return a function that computes once per batch and remembers the answer in a slot of it.
@@ -150,4 +187,7 @@ def _joined(terms: list[Masks], join: Callable[[Mask, Mask], Mask]) -> Masks:
     if len(terms) == 2:
         one, other = terms
         return lambda batch: join(one(batch), other(batch))
+    if len(terms) == 3:
+        one, other, third = terms
+        return lambda batch: join(join(one(batch), other(batch)), third(batch))
     return lambda batch: reduce(join, [term(batch) for term in terms])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fraudstream.domain.steps import Steps
 from fraudstream.rules.columns import Batch, Floats, Mask
 from fraudstream.rules.lists import ListContents, Networks, email_domain, read_network
-from fraudstream.rules.masks import COMPARE, OPPOSITE, Masks, Thresholds, all_of, any_of, remembered
+from fraudstream.rules.masks import COMPARE, OPPOSITE, Masks, Shared, Thresholds, all_of, any_of, remembered
 from fraudstream.rules.matching import text_test
 from fraudstream.rules.plan import (
     Always,
@@ -97,6 +97,7 @@ class _Builder:
         self.asked: Counter[tuple[str, Plan]] = Counter()
         self.slots = 0
         self._thresholds: dict[str, Thresholds] = {}
+        self._values: dict[tuple[str, Number], Shared] = {}
 
     def condition(self, node: Truth, *, doubtful: bool) -> Condition:
         return Condition(self.truth(node), self.falsity(node) if doubtful else None)
@@ -188,11 +189,9 @@ class _Builder:
     def _compare(self, op: str, node: Compare) -> Masks:
         if isinstance(node.left, Feature) and isinstance(node.right, Constant):
             return self._threshold(op, node.left.column, node.right.value)
-        compare, left = COMPARE[op], self.number(node.left)
         if isinstance(node.right, Constant) and not isinstance(node.left, Constant):
-            threshold = node.right.value
-            return lambda batch: compare(left(batch), threshold)
-        right = self.number(node.right)
+            return self._shared_threshold(op, node.left, node.right.value)
+        compare, left, right = COMPARE[op], self.number(node.left), self.number(node.right)
         return lambda batch: compare(left(batch), right(batch))
 
     def _threshold(self, op: str, column: int, threshold: float) -> Masks:
@@ -200,6 +199,13 @@ class _Builder:
             self._thresholds[op] = Thresholds(op, self.slots)
             self.slots += 1
         return self._thresholds[op].add(column, threshold)
+
+    def _shared_threshold(self, op: str, value: Number, threshold: float) -> Masks:
+        computed, key = self.number(value), (op, value)
+        if key not in self._values:
+            self._values[key] = Shared(op, computed, self.slots)
+            self.slots += 1
+        return self._values[key].add(threshold)
 
     def _number_in(self, node: NumberIn) -> Masks:
         value, members = self.number(node.value), node.members

@@ -58,6 +58,7 @@ class Neighbours:
         self._missed = 0
         self._rests_until_s = 0.0
         self._waiting = Waiters()
+        self._closing = Waiters()
         self._begun: set[bytes] = set()
 
     def case(self, delivery: Delivery) -> Case | None:
@@ -89,12 +90,12 @@ class Neighbours:
         """
         self._busy += 1
         self._reached = max(self._reached, cases[-1].order if cases else self._reached)
-        self._waiting.wake()
+        self._closing.wake()
         try:
             yield
         finally:
             self._busy -= 1
-            self._waiting.wake()
+            self._closing.wake()
 
     async def come_close(self, last: Case) -> None:
         """
@@ -113,7 +114,7 @@ class Neighbours:
                 if self._missed >= _MISSES:
                     self._rests_until_s = loop.time() + _REST_S
                 return
-            await self._waiting.until(until_s)
+            await self._closing.until(until_s)
         await asyncio.sleep(0)  # it waits for its verdicts from its next step on
         self._missed = 0
 
@@ -163,7 +164,8 @@ class Neighbours:
         entry_ids = [case.delivery.entry_id for case in cases]
         self._awaited.update(entry_ids)
         try:
-            while open_cases := [case for case in cases if not self._known(case)]:
+            open_cases = cases
+            while open_cases := [case for case in open_cases if not self._known(case)]:
                 now_s = loop.time()
                 if now_s >= until_s:
                     if self._begun.isdisjoint(case.delivery.entry_id for case in open_cases) or any(map(self._noted, cases)):

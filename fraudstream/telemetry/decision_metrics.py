@@ -4,7 +4,7 @@ What the deciding groups tell of touching, completing and deciding.
 
 import itertools
 from collections import Counter as Tally
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from prometheus_client import Histogram
 
@@ -76,18 +76,18 @@ class DecisionMetrics:
         }
         self._latencies = {stream: self.decision_latency_seconds.labels(stream) for stream in streams}
 
-    def touched(self, group: str, results: Iterable[str]) -> None:
+    def touched(self, group: str, results: Mapping[str, int]) -> None:
         """
-        Count a batch of answers of the touch script.
+        Count a batch of answers of the touch script, given as how often each came.
         """
-        for result, count in Tally(results).items():
+        for result, count in results.items():
             self.touches_total.labels(group, result).inc(count)
 
-    def completed(self, group: str, results: Iterable[str]) -> None:
+    def completed(self, group: str, results: Mapping[str, int]) -> None:
         """
-        Count a batch of answers of the completion script.
+        Count a batch of answers of the completion script, given as how often each came.
         """
-        for result, count in Tally(results).items():
+        for result, count in results.items():
             self.completions_total.labels(group, result).inc(count)
 
     def decided(self, decisions: Sequence[Decision], latencies_s: Sequence[float], stream: str) -> None:

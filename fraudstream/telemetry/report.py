@@ -120,26 +120,25 @@ class GroupReport:
         """
         A batch was touched.
         """
-        self._metrics.decisions.touched(self._group, places)
-        self._end(places)
+        tally = Tally(places)
+        self._metrics.decisions.touched(self._group, tally)
+        self._end(tally)
 
     def completed(self, answers: Sequence[str]) -> None:
         """
         A batch was completed.
         """
-        self._metrics.decisions.completed(self._group, answers)
-        self._end(answers)
+        tally = Tally(answers)
+        self._metrics.decisions.completed(self._group, tally)
+        self._end(tally)
         if self._stepping_in:
-            self._metrics.decisions.step_ins_total.labels(self._group).inc(sum(answer == "emitted" for answer in answers))
-        self._log.info("batch_completed", **{str(answer): count for answer, count in Tally(answers).items()})
+            self._metrics.decisions.step_ins_total.labels(self._group).inc(tally["emitted"])
+        self._log.info("batch_completed", **{str(answer): count for answer, count in tally.items()})
 
-    def _end(self, answers: Sequence[str]) -> None:
-        ended = Tally[str]()
-        for answer, entries in Tally(answers).items():
+    def _end(self, answers: Mapping[str, int]) -> None:
+        for answer, entries in answers.items():
             if answer in _ENDS:
-                ended[_ENDS[answer]] += entries
-        for outcome, entries in ended.items():
-            self._finished(entries, outcome)
+                self._finished(entries, _ENDS[answer])
 
     def decided(self, decisions: Sequence[Decision], latencies_s: Sequence[float]) -> None:
         """

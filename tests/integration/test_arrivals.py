@@ -19,9 +19,10 @@ import redis
 import uvloop
 from packaging.requirements import Requirement
 from redis._parsers.hiredis import _AsyncHiredisParser
-from redis.asyncio.connection import Connection, SSLConnection
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from fraudstream.adapters.redis_arrivals import PromptConnection, Replies
 from fraudstream.adapters.redis_client import RedisAddress, connected
@@ -36,6 +37,7 @@ INSIDES = {
     (Connection, "_connect"): "2a4a2ee4dd63",
     (Connection, "_connection_arguments"): "0ae5fb37b2de",
     (SSLConnection, "_connection_arguments"): "3cc59ebeabb2",
+    (AbstractConnection, "send_packed_command"): "14c63f40c72d",
     (_AsyncHiredisParser, "on_connect"): "20c15efdcd2e",
     (_AsyncHiredisParser, "on_disconnect"): "57638634c126",
     (_AsyncHiredisParser, "can_read"): "e71c0d4ddf6d",
@@ -134,6 +136,75 @@ def test_a_reply_that_nobody_waits_for_any_more_is_not_taken_for_the_next_one(va
 
     with asyncio.Runner(loop_factory=loop) as runner:
         assert runner.run(cancel_and_ask()) == [b"mine"]
+
+
+@loops
+def test_a_server_that_takes_nothing_is_waited_for_as_long_as_it_may_take_and_no_longer(loop: Loop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        connection = PromptConnection(host="127.0.0.1", port=listening.getsockname()[1], socket_timeout=0.2)
+
+        async def much() -> None:
+            for _ in range(1_000):
+                await connection.send_packed_command(b"x" * 1_000_000, check_health=False)
+
+        async def write() -> None:
+            await connection._connect()
+            deaf, _ = listening.accept()
+            with deaf, pytest.raises(RedisTimeoutError):
+                await much()
+
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(write())
+        assert not connection.is_connected, "half a command may be on its way"
+
+
+@loops
+def test_more_than_the_socket_holds_is_written_whole(valkey: LocalValkey, loop: Loop) -> None:
+    value = bytes(range(256)) * 100_000
+
+    async def write_and_read() -> list[object]:
+        async with connected(RedisAddress(url=valkey.url)) as client:
+            return await run(client, [["SET", "arrival:large", value], ["GET", "arrival:large"], ["DEL", "arrival:large"]])
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        assert runner.run(write_and_read()) == [b"OK", value, 1]
+
+
+async def test_a_connection_that_was_lost_while_it_was_at_hand_is_not_lent(own_valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=own_valkey.url)) as client:
+        before = await asyncio.gather(*(run(client, [["CLIENT", "ID"]]) for _ in range(4)))
+        own_valkey.stop()
+        own_valkey.start()
+        await asyncio.sleep(0.1)
+
+        after = await asyncio.gather(*(run(client, [["ECHO", f"word {number}"]]) for number in range(20)))
+
+    assert len({*map(tuple, before)}) == 4
+    assert after == [[f"word {number}".encode()] for number in range(20)]
+
+
+async def test_what_is_kept_at_hand_leaves_others_their_connections(valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=valkey.url), connections=8) as client:
+        await asyncio.gather(*(run(client, [["PING"]]) for _ in range(50)))
+        lent = [await client.connection_pool.get_connection() for _ in range(6)]
+        again = await run(client, [["ECHO", "mine"]])
+        for connection in lent:
+            await client.connection_pool.release(connection)
+
+    async with connected(RedisAddress(url=valkey.url), connections=1) as client:
+        await run(client, [["PING"]])
+        assert await client.execute_command("ECHO", "the only one") == b"the only one"
+
+    assert again == [b"mine"]
+
+
+async def test_a_loan_that_was_cut_off_leaves_no_reply_for_the_next(valkey: LocalValkey) -> None:
+    async with connected(RedisAddress(url=valkey.url)) as client:
+        await run(client, [["PING"]])
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(run(client, [["BLPOP", "arrival:nothing", "1"]]), 0.05)
+            assert await run(client, [["ECHO", "mine"]]) == [b"mine"]
 
 
 @pytest.mark.parametrize(("owner", "name"), INSIDES)

@@ -43,7 +43,7 @@ async def test_a_run_accounts_for_everything_and_names_who_used_the_cpu() -> Non
     }  # fmt: skip
     assert report.cpu_us_per_transaction["fraud_check"] > 0
     assert (report.throughput_tps > 0) == measured.steady.flat
-    assert report.topology == ["1 x fraud-check", "1 x ml-scoring", "1 x recorder", "1 x alerter"]
+    assert report.topology == ["1 x fraud-group", "1 x recorder", "1 x alerter"]
     page = bench_page(measured)
     assert page.count("<svg") == 2
     assert "nan" not in page.lower()

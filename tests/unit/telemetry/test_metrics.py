@@ -192,8 +192,8 @@ def test_an_id_too_long_for_an_exemplar_is_left_out_and_still_counted(length: in
 def test_answers_of_a_batch_are_counted_by_kind():
     metrics = Metrics()
 
-    metrics.decisions.touched("fraud-check", ["first", "first", "done"])
-    metrics.decisions.completed("ml-scoring", ["emitted", "gone"])
+    metrics.decisions.touched("fraud-check", {"first": 2, "done": 1})
+    metrics.decisions.completed("ml-scoring", {"emitted": 1, "gone": 1})
 
     assert value(metrics, "touches_total", group="fraud-check", result="first") == 2
     assert value(metrics, "touches_total", group="fraud-check", result="done") == 1
