@@ -79,9 +79,9 @@ WORKERS = Board(
         ("The scripts' answers", [
             Panel("Touched", "Answers of the touch script out of the ordinary: done (a duplicate), late, gone (a fencing).", "eps",
                   quiet([(by("group, result", rate("touches_total", 'result!~"first|again|other"')), "{{group}} {{result}}")]), width=12),
-            Panel("Completed", "Answers of the completion script out of the ordinary: unneeded, gone (a fencing), absent (a lost history).",
+            Panel("Completed", "Answers of the completion script out of the ordinary: unneeded, apart (not in hand in both groups), gone (a fencing), absent (a lost history).",
                   "eps",
-                  quiet([(by("group, result", rate("completions_total", 'result!~"stored|emitted|other"')), "{{group}} {{result}}")]),
+                  quiet([(by("group, result", rate("completions_total", 'result!~"stored|emitted|together|other"')), "{{group}} {{result}}")]),
                   width=12),
         ]),
     ],
