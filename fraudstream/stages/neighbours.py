@@ -21,9 +21,10 @@ from fraudstream.stages.waiters import Waiters
 #: How many transactions, and how many verdicts, are kept for the other group; what it has read elsewhere is never taken.
 _KEPT = 8_192
 #: How long is waited at a time for what is in hand, in seconds.
-_MOMENT_S = 0.01
-#: How long the group that goes first waits for the other to come as far, in seconds; how often in vain, and how long not then.
-_BEHIND_S, _MISSES, _REST_S = 0.25, 3, 1.0
+_MOMENT_S = 0.02
+#: How long the group that goes first waits for the other to come as far, in seconds, where that is at work and where it is not;
+#: how often in vain, and how long not then.
+_BEHIND_S, _SOON_S, _MISSES, _REST_S = 0.25, 0.01, 3, 1.0
 _T = TypeVar("_T")
 
 
@@ -52,7 +53,7 @@ class Neighbours:
         self._cases: dict[bytes, Case] = {}
         self._verdicts: dict[str, VerdictRecord | None] = {}
         self._decided: dict[bytes, None] = {}
-        self._awaited: set[bytes] = set()
+        self._awaited: dict[bytes, _Wait] = {}
         self._busy = 0
         self._reached = (0, 0)
         self._missed = 0
@@ -108,7 +109,7 @@ class Neighbours:
         if began_s < self._rests_until_s or self._reached >= last.order:
             return
         while self._reached < last.order:
-            until_s = began_s + (_BEHIND_S if self._busy else _MOMENT_S)
+            until_s = began_s + (_BEHIND_S if self._busy else _SOON_S)
             if loop.time() >= until_s:
                 self._missed += 1
                 if self._missed >= _MISSES:
@@ -128,9 +129,14 @@ class Neighbours:
         """
         Say that these were decided for both groups.
         """
-        self._decided.update(dict.fromkeys(entry_ids))
+        for entry_id in entry_ids:
+            self._begun.discard(entry_id)
+            wait = self._awaited.pop(entry_id, None)
+            if wait is None:
+                self._decided[entry_id] = None  # who waited for it has just stopped, and may ask again
+            elif wait.is_last(entry_id):
+                self._waiting.wake()
         _bound(self._decided, self._kept)
-        self._waiting.wake()
 
     def noted(self, verdicts: Mapping[str, VerdictRecord]) -> None:
         """
@@ -144,10 +150,10 @@ class Neighbours:
         """
         Say that nothing more comes of these: those that have no verdict are to be looked for in Redis, at once.
         """
-        self._begun.difference_update(entry_ids)
         for case in cases:
-            if case.delivery.entry_id not in self._decided:
+            if case.delivery.entry_id in self._begun:
                 self._verdicts.setdefault(case.transaction.transaction_id)
+        self._begun.difference_update(entry_ids)
         _bound(self._verdicts, self._kept)
         self._waiting.wake()
 
@@ -161,20 +167,32 @@ class Neighbours:
         """
         loop = asyncio.get_running_loop()
         until_s = loop.time() + within_s
-        entry_ids = [case.delivery.entry_id for case in cases]
-        self._awaited.update(entry_ids)
+        wait = _Wait(case.delivery.entry_id for case in cases if case.delivery.entry_id not in self._decided)
+        self._awaited.update(dict.fromkeys(wait.left, wait))
         try:
-            open_cases = cases
-            while open_cases := [case for case in open_cases if not self._known(case)]:
-                now_s = loop.time()
-                if now_s >= until_s:
-                    if self._begun.isdisjoint(case.delivery.entry_id for case in open_cases) or any(map(self._noted, cases)):
+            while self._still(wait, cases):
+                if loop.time() >= until_s:
+                    if wait.joined or self._begun.isdisjoint(wait.left):
                         return None
-                    until_s = now_s + _MOMENT_S
+                    until_s = loop.time() + _MOMENT_S
                 await self._waiting.until(until_s)
         finally:
-            self._awaited.difference_update(entry_ids)
+            for entry_id in wait.left:
+                self._awaited.pop(entry_id, None)
+            self._decided.update(dict.fromkeys(wait.decided))
         return self._taken(cases)
+
+    def _still(self, wait: "_Wait", cases: Sequence[Case]) -> bool:
+        """
+        Say whether something is waited for, apart from what is known by now.
+        """
+        if wait.left and self._verdicts:
+            known = [case.delivery.entry_id for case in cases if case.transaction.transaction_id in self._verdicts]
+            for entry_id in wait.left.intersection(known):
+                wait.left.discard(entry_id)
+                wait.joined = True
+                self._awaited.pop(entry_id, None)
+        return bool(wait.left)
 
     def _taken(self, cases: Sequence[Case]) -> FirstVerdicts:
         decided: list[int] = []
@@ -188,11 +206,26 @@ class Neighbours:
             self._verdicts.pop(case.transaction.transaction_id, None)
         return FirstVerdicts(others=others, coming=[], decided=decided)
 
-    def _noted(self, case: Case) -> bool:
-        return self._verdicts.get(case.transaction.transaction_id) is not None
 
-    def _known(self, case: Case) -> bool:
-        return case.delivery.entry_id in self._decided or case.transaction.transaction_id in self._verdicts
+class _Wait:
+    """
+    What a batch waits for: what is ``left``, what was ``decided`` meanwhile, and whether some are to be ``joined``.
+    """
+
+    __slots__ = ("decided", "joined", "left")
+
+    def __init__(self, entry_ids: Iterable[bytes]) -> None:
+        self.left = set(entry_ids)
+        self.decided: list[bytes] = []
+        self.joined = False
+
+    def is_last(self, entry_id: bytes) -> bool:
+        """
+        Note that one was decided; say whether it was the last.
+        """
+        self.left.discard(entry_id)
+        self.decided.append(entry_id)
+        return not self.left
 
 
 def _bound(kept: dict[_T, Any], most: int) -> None:

@@ -265,13 +265,30 @@ async def test_verdicts_are_taken_as_soon_as_the_last_is_known() -> None:
 
     neighbours.noted({"txn_1": record})
     await asyncio.sleep(0)
-    early, awaited = waiting.done(), neighbours.awaited(two.delivery.entry_id)
+    early, awaited = waiting.done(), neighbours.awaited(one.delivery.entry_id)
     neighbours.decided([one.delivery.entry_id])
 
     assert (early, awaited) == (False, True)
     assert await waiting == FirstVerdicts(others={1: record}, coming=[], decided=[0])
-    assert not neighbours.awaited(two.delivery.entry_id)
+    assert not neighbours.awaited(one.delivery.entry_id)
     assert await neighbours.verdicts([one], 0.0) is None
+
+
+async def test_what_is_decided_while_nobody_waits_for_it_is_known_to_who_asks_again() -> None:
+    neighbours, (one, two) = Neighbours(), some_cases(2)
+    entry_ids = [case.delivery.entry_id for case in (one, two)]
+    assert await neighbours.verdicts([one, two], 0.0) is None
+    neighbours.decided(entry_ids[:1])
+
+    again = asyncio.create_task(neighbours.verdicts([one, two], 0.01))
+    await asyncio.sleep(0.05)
+    given_up = await again
+    third = asyncio.create_task(neighbours.verdicts([one, two], 60.0))
+    await asyncio.sleep(0)
+    neighbours.decided(entry_ids[1:])
+
+    assert given_up is None
+    assert await third == FirstVerdicts(others={}, coming=[], decided=[0, 1])
 
 
 async def test_what_is_in_hand_is_waited_for_and_what_is_over_is_not() -> None:
