@@ -8,7 +8,7 @@ import msgspec
 
 from fraudstream.adapters.redis_rules import RedisRuleSets
 from fraudstream.chaos.stage import Stage
-from fraudstream.domain.errors import TransientError
+from fraudstream.domain.errors import RuleSetRefused, TransientError
 from fraudstream.features.load import load_features
 from fraudstream.rules.load import load_lists, load_rules, read_rules
 from fraudstream.scoring.load import read_model
@@ -27,7 +27,7 @@ async def change_rules(stage: Stage) -> None:
     names = load_features(locate(settings.features_path).read_text()).names
     rules = load_rules(text, features=names, lists=load_lists(locate(settings.lists_path)))
     sets = RedisRuleSets(stage.admin)
-    with suppress(TransientError):
+    with suppress(TransientError, RuleSetRefused):  # a failover, or two changes at once, of which one is refused
         await sets.push(rules.id, rules.source, author="chaos", reason="chaos", name="chaos")
         await sets.activate(await sets.pointer(), rules.id, kind="activate", actor="chaos", reason="chaos")
         stage.kinds["rule_change"] += 1
