@@ -4,7 +4,6 @@ The consumers of one process: which concrete thing each of them gets.
 
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
 
@@ -17,32 +16,27 @@ from fraudstream.adapters.postgres import PostgresDecisionStore
 from fraudstream.adapters.redis_alerts import RedisAlertFolder, RedisAlerts
 from fraudstream.adapters.redis_checks import check_server
 from fraudstream.adapters.redis_client import connected
-from fraudstream.adapters.redis_keys import FOLLOWED, OTHER_GROUP, STREAM_OF, Partitions
+from fraudstream.adapters.redis_keys import OTHER_GROUP, STREAM_OF, Partitions
 from fraudstream.adapters.redis_leases import RedisLeases, agree_on_count
 from fraudstream.adapters.redis_lists import RedisLists
 from fraudstream.adapters.redis_models import RedisModels
-from fraudstream.adapters.redis_news import RedisNews
 from fraudstream.adapters.redis_partitions import open_parts, servers
 from fraudstream.adapters.redis_rules import RedisRuleSets
-from fraudstream.adapters.redis_scattered import RedisScatteredStates, RedisScatteredStore
+from fraudstream.adapters.redis_scattered import RedisScatteredStates
 from fraudstream.adapters.redis_states import RedisEntityStates
 from fraudstream.adapters.redis_stream import RedisHeart, RedisTransactionStream, StreamOptions, consumer_name
 from fraudstream.adapters.redis_token_key import RedisTokenKey
-from fraudstream.adapters.redis_touch import RedisEntityStore
 from fraudstream.adapters.redis_troubles import RedisTroubles
-from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisOverdue, RedisVerdictLedger
+from fraudstream.adapters.redis_verdicts import LedgerOptions, RedisOverdue
 from fraudstream.app.alerting import Alerting
 from fraudstream.app.channels import policies
 from fraudstream.app.connections import address
-from fraudstream.app.fleet_lists import FleetLists
-from fraudstream.app.loading import Rulebook, load_rule_set, load_rulebook
-from fraudstream.app.model_registry import PushedModels, open_registry
+from fraudstream.app.deciding import Deciding
+from fraudstream.app.loading import load_rulebook
 from fraudstream.app.model_watch import DriftWatch, ModelWatch
 from fraudstream.app.people import FleetTokens, tokens_of
 from fraudstream.app.rule_watch import RuleWatch
 from fraudstream.app.seat import PartitionPost, Seat
-from fraudstream.app.warm import warm_up
-from fraudstream.features.definitions import FeatureSet
 from fraudstream.fleet.company import Company
 from fraudstream.fleet.hands import Limits
 from fraudstream.fleet.ports import DecisionStore, Stage
@@ -50,21 +44,10 @@ from fraudstream.fleet.sharing import Post, Sharing
 from fraudstream.fleet.stalls import Changes
 from fraudstream.fleet.turns import Turns
 from fraudstream.fleet.worker import Worker
-from fraudstream.scoring.load import load_model
-from fraudstream.settings import Settings, locate
-from fraudstream.stages.abreast import Abreast
+from fraudstream.settings import Settings
 from fraudstream.stages.alerter import Alerter
-from fraudstream.stages.following import Following, Patience
-from fraudstream.stages.fraud_check import RulesJudge
 from fraudstream.stages.labels import Labels
-from fraudstream.stages.ml_scoring import ModelJudge
-from fraudstream.stages.neighbours import Follower, Neighbours
-from fraudstream.stages.news import News
-from fraudstream.stages.ports import EntityStore, Judge
 from fraudstream.stages.recorder import Recorder
-from fraudstream.stages.shadow_scoring import Shadows
-from fraudstream.stages.step_in import ABSENT, StepIn
-from fraudstream.stages.verdict import VerdictRoad
 from fraudstream.telemetry.metrics import Metrics
 from fraudstream.telemetry.report import AlertReport, GroupReport
 
@@ -101,7 +84,6 @@ class Crew:
         self._stack = stack
         self._partitions = Partitions(settings.partitions)
         self._address = address(settings)
-        self._executor = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="model"))
         self._times = StreamOptions(
             heartbeat_life_s=settings.heartbeat_life_s,
             claim_idle_s=settings.claim_idle_s,
@@ -117,14 +99,9 @@ class Crew:
         self._company = Company()
         self.changes = Changes()
         self._turns = Turns()
-        self._judges: dict[str, Judge] = {}
-        self._neighbours: dict[int, Neighbours] = {}
         self._kept_store: PostgresDecisionStore | None = None
         self.sharings: list[Sharing] = []
         self.reports: list[GroupReport] = []
-        self.rule_watch: RuleWatch | None = None
-        self.model_watch: ModelWatch | None = None
-        self.drift_watch: DriftWatch | None = None
 
     async def open(self) -> None:
         """
@@ -141,6 +118,18 @@ class Crew:
         kept = RedisTokenKey(self._commands)
         self._tokens = await tokens_of(self._settings, kept)
         self.people = FleetTokens(self._settings, kept, self._tokens)
+        self._deciding = Deciding(
+            self._settings,
+            self._address,
+            self._parts,
+            rule_sets=RedisRuleSets(self._commands),
+            lists=RedisLists(self._commands, self._address.blocking),
+            models=RedisModels(self._commands),
+            options=self._ledger,
+            tokens=self._tokens,
+            changes=self.changes,
+            stack=self._stack,
+        )
         self.seat = Seat(self._address, self._parts, 0, self._stack)
         await self.seat.clock.set(self.seat.commands)
         for group in self._settings.groups:
@@ -149,6 +138,27 @@ class Crew:
             await self.rule_watch.start()
         if self.model_watch is not None:
             await self.model_watch.start()
+
+    @property
+    def rule_watch(self) -> RuleWatch | None:
+        """
+        What follows the rules in force, where this process judges by them.
+        """
+        return self._deciding.rule_watch
+
+    @property
+    def model_watch(self) -> ModelWatch | None:
+        """
+        What follows the models in force, where this process scores with them.
+        """
+        return self._deciding.model_watch
+
+    @property
+    def drift_watch(self) -> DriftWatch | None:
+        """
+        What compares scores with those of the training, where this process scores.
+        """
+        return self._deciding.drift_watch
 
     @property
     def workers(self) -> Sequence[Worker]:
@@ -165,7 +175,7 @@ class Crew:
         report = GroupReport(self._metrics, stream=self._parts[0].keys.stream(STREAM_OF[group]), group=group, worker=name)
         self.reports.append(report)
         if group in OTHER_GROUP:
-            self._judges[group] = await self._judge(group, load_rulebook(self._settings), report, name)
+            await self._deciding.prepare(group, report, name)
         life_s = max(_SHORTEST_LEASE_S, self._settings.heartbeat_life_s / 3)
         leases = RedisLeases(self._commands, group=group, worker=name, partitions=self._partitions.count, life_s=life_s)
         log = structlog.get_logger().bind(worker=name, group=group)
@@ -206,21 +216,8 @@ class Crew:
         if group not in OTHER_GROUP:
             stages = {"alerter": self._alerter, "recorder": self._recorder, "labels": self._labels}
             return [_Made(group, stages[group])]
-        rulebook = load_rulebook(self._settings)
-
-        async def stage(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            judge = self._judges.get(group) or await self._judge(group, rulebook, report, stream.consumer)
-            following, neighbours = self._following(group), self._beside(group, seat)
-            news = self._news(seat) if following is not None and neighbours is None else None
-            if following is not None and neighbours is not None:
-                neighbours.follower = Follower(judge, stream.consumer)
-            return self._road(judge, rulebook, seat, stream, report, following=following, neighbours=neighbours, news=news)
-
-        async def absent(seat: Seat, stream: RedisTransactionStream, report: GroupReport) -> Stage:
-            return StepIn(self._road(ABSENT[stream.group], rulebook, seat, stream, report))
-
-        own = _Made(group, stage)
-        return [own, _Made(OTHER_GROUP[group], absent, True)] if self._settings.decision_deadline_ms else [own]
+        own = _Made(group, self._deciding.stage)
+        return [own, _Made(OTHER_GROUP[group], self._deciding.absent, True)] if self._settings.decision_deadline_ms else [own]
 
     async def _consumer(self, seat: Seat, made: _Made) -> None:
         """
@@ -278,133 +275,6 @@ class Crew:
             heartbeat_life_s=settings.heartbeat_life_s,
             drain_timeout_s=settings.drain_timeout_s,
         )
-
-    async def _judge(self, group: str, rulebook: Rulebook, report: GroupReport, worker: str) -> Judge:
-        make = self._rules_judge if group == "fraud-check" else self._model_judge
-        return await make(rulebook, report, worker)
-
-    async def _rules_judge(self, rulebook: Rulebook, report: GroupReport, worker: str) -> Judge:
-        lists = FleetLists(self._settings, RedisLists(self._commands, self._address.blocking), self._tokens)
-        await lists.start()
-        from_file = load_rule_set(
-            self._settings, rulebook.features, lists=lists.contents, rates=lists.rates, written=lists.written
-        )
-        warm_up(rulebook.features, from_file.evaluate)
-        judge = RulesJudge(from_file, report)
-        self.rule_watch = RuleWatch(
-            RedisRuleSets(self._commands),
-            judge,
-            from_file,
-            lists,
-            report,
-            guarded=self._settings.rules_guard,
-            worker=worker,
-            changes=self.changes,
-        )
-        return judge
-
-    async def _model_judge(self, rulebook: Rulebook, report: GroupReport, _worker: str) -> Judge:
-        features, policy = rulebook.features, rulebook.policy
-        model = load_model(locate(self._settings.model_path), features.names, feature_set=features.id)
-        warm_up(features, lambda _, matrix: (model.score(matrix), model.reasons(matrix)))
-        models = RedisModels(self._commands)
-        beside = self._stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="shadows"))
-        shadows, self.drift_watch = Shadows(beside, policy, models, report), DriftWatch(report)
-        self._stack.push_async_callback(shadows.close)
-        judge = ModelJudge(
-            model,
-            self._executor,
-            explain_from=policy.challenge_from / 2,
-            report=report,
-            watches=(self.drift_watch, shadows),
-        )
-        pushed = PushedModels(open_registry(self._settings), features)
-        self.model_watch = ModelWatch(models, judge, model, pushed, report, changes=self.changes)
-        return judge
-
-    def _following(self, group: str) -> Following | None:
-        """
-        Let the model wait for the features that the rules were judged on; the rules wait for nobody.
-        """
-        if group == FOLLOWED or not self._settings.follow_ms:
-            return None
-        return Following(Patience(longest_s=self._settings.follow_ms / 1000))
-
-    def _news(self, seat: Seat) -> News:
-        """
-        Let those who follow hear of verdicts that other processes note.
-        """
-        news = News()
-        listener = RedisNews(self._address.commands(1, seat.tag), seat.keys.news(FOLLOWED), news)
-        listener.start()
-        seat.stack.push_async_callback(listener.stop)
-        return news
-
-    def _beside(self, group: str, seat: Seat) -> Neighbours | None:
-        """
-        Return what the groups of a partition pass on to each other in this process, if it serves both.
-        """
-        if OTHER_GROUP[group] not in self._settings.groups or not self._settings.follow_ms:
-            return None
-        return self._neighbours.setdefault(seat.number, Neighbours())
-
-    def _road(
-        self,
-        judge: Judge,
-        rulebook: Rulebook,
-        seat: Seat,
-        stream: RedisTransactionStream,
-        report: GroupReport,
-        *,
-        following: Following | None = None,
-        neighbours: Neighbours | None = None,
-        news: News | None = None,
-    ) -> VerdictRoad:
-        ledger = RedisVerdictLedger(
-            seat.commands,
-            stream=stream.name,
-            group=stream.group,
-            consumer=stream.consumer,
-            features=rulebook.features,
-            keys=seat.keys,
-            options=self._ledger,
-            clock=seat.clock,
-        )
-        return VerdictRoad(
-            judge,
-            self._entities(rulebook.features, seat, stream),
-            ledger,
-            stream,
-            features=rulebook.features,
-            policy=rulebook.policy,
-            clock=seat.clock,
-            default_currency=self._settings.currency,
-            report=report,
-            following=following,
-            tokens=self._tokens,
-            neighbours=neighbours,
-            news=news,
-            abreast=self._abreast(stream.group, ledger),
-        )
-
-    def _abreast(self, group: str, ledger: RedisVerdictLedger) -> Abreast | None:
-        """
-        Let the rules note no more verdicts than the model keeps up with, where the model follows them and has a deadline.
-        """
-        settings = self._settings
-        if group != FOLLOWED or not settings.follow_ms or not settings.decision_deadline_ms:
-            return None
-        return Abreast(ledger.joined, deadline_s=settings.decision_deadline_ms / 1000)
-
-    def _entities(self, features: FeatureSet, seat: Seat, stream: RedisTransactionStream) -> EntityStore:
-        if self._partitions.count > 1:
-            return RedisScatteredStore(
-                seat.number, self._parts, group=stream.group, features=features, options=self._ledger, clock=seat.clock
-            )
-        return RedisEntityStore(
-            seat.commands, stream=stream.name, group=stream.group, features=features, keys=seat.keys,
-            options=self._ledger, clock=seat.clock,
-        )  # fmt: skip
 
     async def _recorder(self, _seat: Seat, _stream: RedisTransactionStream, report: GroupReport) -> Stage:
         store = await self._store(report)
