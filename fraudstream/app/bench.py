@@ -12,11 +12,10 @@ import numpy as np
 from fraudstream.app.bench_calendar import Calendar
 from fraudstream.app.bench_load import Payments, Stretch, stretch
 from fraudstream.app.bench_peer import peer_throughput
-from fraudstream.app.bench_system import RULES, bench_system
+from fraudstream.app.bench_system import RULES, bench_system, processes_of
 from fraudstream.app.demo import Progress
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.domain.errors import TransientError
-from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 
 #: What the first batches of new processes cost more than later ones is paid by these.
 _WARM_UP = 3_000
@@ -107,8 +106,7 @@ async def run_bench(plan: BenchPlan, progress: Progress) -> Measured:
         ConfigurationError: A server of our own did not start.
         TransientError: The system stopped moving.
     """
-    deciding = ["fraud-check", "ml-scoring"] if plan.apart or plan.processes > 1 else [BOTH_DECIDING_GROUPS]
-    groups = [*deciding * plan.processes, "recorder", "alerter"]
+    groups = processes_of(plan.processes, apart=plan.apart)
     more = ("--auto-aof-rewrite-min-size", _REWRITE_FROM)
     async with bench_system(
         plan.inherited, groups, progress, partitions=plan.partitions, settings=TUNED, server_arguments=more

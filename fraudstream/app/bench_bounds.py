@@ -14,7 +14,7 @@ from fraudstream.adapters.redis_keys import RAW
 from fraudstream.app.bench import machine
 from fraudstream.app.bench_load import Payments, stretch
 from fraudstream.app.bench_samples import REDIS, Sample, Sampler, Trend, trend
-from fraudstream.app.bench_system import bench_system
+from fraudstream.app.bench_system import bench_system, processes_of
 from fraudstream.app.bench_world import rounds
 from fraudstream.app.connections import address, intake
 from fraudstream.app.demo import Progress, settle
@@ -107,7 +107,7 @@ async def run_bench_bounds(plan: BoundsPlan, progress: Progress) -> BoundsReport
         ConfigurationError: A server of our own did not start.
         TransientError: The system stopped moving.
     """
-    groups = [*["fraud-check", "ml-scoring"] * plan.processes, "recorder", "alerter"]
+    groups = processes_of(plan.processes)
     short = {"FRAUDSTREAM_DEDUP_ANY_AGE_S": "1"}
     async with bench_system(plan.inherited, groups, progress, settings=short) as system:
         capacity = plan.capacity_tps or await _capacity(system, plan.burst, progress)

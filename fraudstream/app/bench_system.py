@@ -11,6 +11,7 @@ from fraudstream.app.loading import load_rule_set, load_rulebook
 from fraudstream.app.local_system import LocalSystem
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.settings import Settings, locate
+from fraudstream.settings.declared import BOTH_DECIDING_GROUPS
 
 #: Rules of the benchmark: those that ship, and others that look at as much and never fire.
 RULES = 50
@@ -55,6 +56,14 @@ async def bench_system(
         await migrate(system.postgres.url)
         system.start_workers()
         yield system
+
+
+def processes_of(each: int, *, apart: bool = False) -> list[str]:
+    """
+    Return the groups of every process where so many serve each deciding group: a single one serves both, unless they are apart.
+    """
+    deciding = ["fraud-check", "ml-scoring"] if apart or each > 1 else [BOTH_DECIDING_GROUPS]
+    return [*deciding * each, "recorder", "alerter"]
 
 
 def fifty_rules(features: FeatureSet) -> str:
