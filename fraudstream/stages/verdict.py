@@ -7,14 +7,11 @@ import time
 from collections.abc import Sequence
 from operator import attrgetter
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from fraudstream.decision.policy import DecisionPolicy
-from fraudstream.domain.decision import Decision
-from fraudstream.domain.decision_codec import VerdictRecord
-from fraudstream.domain.evidence import Fallback, Verdict
+from fraudstream.domain.evidence import Fallback
 from fraudstream.domain.tokens import Tokens
 from fraudstream.features.definitions import FeatureSet
 from fraudstream.features.kernel import compute
@@ -24,15 +21,13 @@ from fraudstream.fleet import crash
 from fraudstream.fleet.ports import Clock, Delivery, Handled, Letter, TransactionStream
 from fraudstream.stages.abreast import Abreast
 from fraudstream.stages.case import Case
+from fraudstream.stages.completing import Completing, Row
 from fraudstream.stages.following import Begun, Following, Look
 from fraudstream.stages.intake import decode_batch, letter_for
-from fraudstream.stages.join import join
 from fraudstream.stages.neighbours import Neighbours
 from fraudstream.stages.news import News
 from fraudstream.stages.ports import (
     Answer,
-    Completed,
-    Completion,
     EntityStore,
     FirstVerdicts,
     Judge,
@@ -45,28 +40,10 @@ from fraudstream.stages.selection import part_of_records, part_of_states
 
 _STANDING = {Place.FIRST: Standing.TOUCHED, Place.LATE: Standing.LATE}
 _ENDED = (Place.DUPLICATE, Place.GONE)
-_EMITTED = frozenset((Answer.EMITTED, Answer.TOGETHER))
-#: How long the other group's verdict is waited for where both decide at once, in seconds: ours is not noted meanwhile.
-_SECOND_S = 0.1
 #: So many verdicts are looked for at once; of more the first and the last are, before the others.
 _FEW = 16
 #: How long verdicts are waited for before they are looked for, in seconds, where somebody would tell of them.
 _UNTOLD_S = 0.02
-
-
-class Row(msgspec.Struct, kw_only=True, gc=False):
-    """
-    One case on its way: its place in ``Records``, our verdict with the vector behind it, and the other group's, if known.
-
-    ``verdict`` is filled in where it stands, once; nothing else of a row changes.
-    """
-
-    case: Case
-    index: int
-    verdict: Verdict | None
-    feature_set: str
-    vector: bytes
-    other: VerdictRecord | None
 
 
 class VerdictRoad:
@@ -94,24 +71,33 @@ class VerdictRoad:
     ) -> None:
         self._judge = judge
         self._news = news
-        self._abreast = abreast
         self._neighbours = neighbours
         self._tokens = tokens
         self._entities = entities
         self._ledger = ledger
         self._stream = stream
         self._features = features
-        self._policy = policy
         self._clock = clock
         self._currency = default_currency
         self._report = report
         self._following = following
+        self._leads = neighbours if following is None else None
+        self._completing = Completing(
+            judge,
+            ledger,
+            policy=policy,
+            clock=clock,
+            report=report,
+            feature_set=features.id,
+            leads=self._leads,
+            abreast=abreast,
+        )
 
     async def work(self, batch: Sequence[Delivery]) -> Handled:
         """
         Decide a batch, or note its verdicts for the other group to join.
         """
-        leads = self._neighbours if self._following is None else None
+        leads = self._leads
         if leads is not None:
             leads.began(delivery.entry_id for delivery in batch)
         cases: list[Case] = []
@@ -148,7 +134,7 @@ class VerdictRoad:
                 Row(case=cases[i], index=i, verdict=verdict, feature_set=other.feature_set, vector=other.vector, other=other)
                 for i, other in touched.others.items()
             ]
-            again = await self._complete(rows)
+            again = await self._completing.complete(rows)
             crash.here("stepped_in")
             early |= {case.delivery.entry_id: 0.0 for case in again}
         return Handled(
@@ -179,7 +165,7 @@ class VerdictRoad:
         else:
             vector = self._vector_if_any(cases, prepared, touched)
             row = Row(case=cases[0], index=0, verdict=verdict, feature_set=self._features.id, vector=vector, other=other)
-        await self._complete([row])
+        await self._completing.complete([row])
         return Handled(settled=[delivery.entry_id])
 
     async def _followed(self, cases: Sequence[Case], following: Following) -> list[Case]:
@@ -197,12 +183,12 @@ class VerdictRoad:
             found = await self._look(open_cases, look, begun)
             if found is None:
                 continue
-            rows = [self._from_other(open_cases[i], i, other) for i, other in found.others.items() if other.vector]
+            rows = [self._completing.from_other(open_cases[i], i, other) for i, other in found.others.items() if other.vector]
             followed += len(rows) + len(found.decided)
             if found.decided:
                 self._report.completed([Answer.TOGETHER] * len(found.decided))
             if rows:
-                left += await self._complete(await self._judged(rows))
+                left += await self._completing.complete(await self._completing.judged(rows))
             taken = {row.index for row in rows}.union(found.coming, found.decided)
             left += [case for i, case in enumerate(open_cases) if i not in taken]
             open_cases = [open_cases[i] for i in found.coming]
@@ -281,10 +267,11 @@ class VerdictRoad:
         prepared = self._records(cases)
         touched = await self._touch(cases, prepared)
         rows = self._own_vectors(cases, prepared, touched)
-        rows += [self._from_other(cases[i], i, other) for i, other in touched.others.items() if other.vector]
+        rows += [self._completing.from_other(cases[i], i, other) for i, other in touched.others.items() if other.vector]
         rows.sort(key=lambda row: row.index)
         await asyncio.sleep(0)  # what else is ready may go on: a batch is computed in pieces of a few milliseconds
-        return await self._complete(await self._together(await self._judged(rows)))
+        judged = await self._completing.judged(rows)
+        return await self._completing.complete(await self._completing.together(judged))
 
     def _own_vectors(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> list[Row]:
         """
@@ -324,145 +311,6 @@ class VerdictRoad:
             part_of_states(touched.states, indices, of=len(cases)),
         )
 
-    def _from_other(self, case: Case, index: int, other: VerdictRecord) -> Row:
-        """
-        Take over the vector that the first verdict was computed from: it is the transaction's, for good.
-        """
-        known = other.feature_set == self._features.id
-        verdict = None if known else self._judge.no_opinion(Fallback.FEATURE_SET)
-        return Row(case=case, index=index, verdict=verdict, feature_set=other.feature_set, vector=other.vector, other=other)
-
-    async def _judged(self, rows: Sequence[Row]) -> list[Row]:
-        """
-        Give every row that has none the verdict of this group.
-        """
-        open_rows = [row for row in rows if row.verdict is None]
-        if not open_rows:
-            return list(rows)
-        started = time.perf_counter()
-        verdicts = await self._judge.judge([row.case.transaction for row in open_rows], _matrix(open_rows))
-        self._report.timed(self._judge.step, time.perf_counter() - started)
-        for row, verdict in zip(open_rows, verdicts, strict=True):
-            row.verdict = verdict
-        return list(rows)
-
-    async def _together(self, rows: list[Row]) -> list[Row]:
-        """
-        Decide what the group that follows has in its hands here too, from both verdicts at once; return the other rows.
-        """
-        neighbours = self._neighbours
-        if not rows or neighbours is None or neighbours.follower is None or self._following is not None:
-            return rows
-        await neighbours.come_close(rows[-1].case)
-        shared = [row for row in rows if row.other is None and neighbours.awaited(row.case.delivery.entry_id)]
-        if not shared:
-            return rows
-        seconds = await self._second_verdicts(neighbours.follower.judge, shared)
-        if seconds is None:
-            return rows
-        now_ms = self._clock.now_ms()
-        completions = [self._completion(row, now_ms, second) for row, second in zip(shared, seconds, strict=True)]
-        started = time.perf_counter()
-        crash.here("judged")
-        completed = await self._ledger.decide(completions, neighbours.follower.consumer)
-        crash.here("completed")
-        self._report.timed("complete", time.perf_counter() - started)
-        decided = {row.index for row, one in zip(shared, completed.answers, strict=True) if one is Answer.TOGETHER}
-        neighbours.decided(row.case.delivery.entry_id for row in shared if row.index in decided)
-        self._tell(shared, completions, completed)
-        return rows if not decided else [row for row in rows if row.index not in decided]
-
-    async def _second_verdicts(self, judge: Judge, rows: Sequence[Row]) -> Sequence[Verdict] | None:
-        """
-        Return what the other group says of these rows; None if it fails, or takes so long that it had better not be waited for.
-        """
-        started = time.perf_counter()
-        try:
-            async with asyncio.timeout(_SECOND_S):
-                verdicts = await judge.judge([row.case.transaction for row in rows], _matrix(rows))
-        except Exception:  # noqa: BLE001 the other group meets it again, and there it has its consequences
-            return None
-        self._report.timed(judge.step, time.perf_counter() - started)
-        return verdicts
-
-    async def _complete(self, rows: Sequence[Row]) -> list[Case]:
-        """
-        Note the verdicts, joining those whose other half is there, until none is left open; return the lost ones.
-        """
-        lost: list[Row] = []
-        while rows:
-            await asyncio.sleep(0)
-            if self._abreast is not None:
-                await self._abreast.come_close()
-            now_ms = self._clock.now_ms()
-            completions = [self._completion(row, now_ms) for row in rows]
-            started = time.perf_counter()
-            crash.here("judged")
-            completed = await self._ledger.complete(completions)
-            crash.here("completed")
-            self._report.timed("complete", time.perf_counter() - started)
-            self._tell(rows, completions, completed)
-            if completed.noted and self._abreast is not None:
-                self._abreast.noted((completions[min(completed.noted)].entry_id, completions[max(completed.noted)].entry_id))
-            if self._neighbours is not None and self._following is None:
-                self._neighbours.noted({completions[i].transaction_id: record for i, record in completed.noted.items()})
-            lost += [row for row, answer in zip(rows, completed.answers, strict=True) if answer is Answer.ABSENT]
-            if completed.others:
-                crash.here("joining")
-            rows = await self._judged([self._against(rows[i], other) for i, other in completed.others.items()])
-        return [row.case for row in sorted(lost, key=lambda row: row.index)]
-
-    def _against(self, row: Row, other: VerdictRecord) -> Row:
-        """
-        Put a row beside the verdict that came first, and on its vector; no opinion is none on any vector.
-        """
-        if not other.vector or (other.vector, other.feature_set) == (row.vector, row.feature_set):
-            return msgspec.structs.replace(row, other=other)
-        if row.verdict is not None and row.verdict.fallback is not None:
-            return msgspec.structs.replace(row, other=other, vector=other.vector, feature_set=other.feature_set)
-        return self._from_other(row.case, row.index, other)
-
-    def _completion(self, row: Row, now_ms: int, second: Verdict | None = None) -> Completion:
-        """
-        Put a row into the words of the ledger: with a decision where the other group's verdict is known, noted or ``second``.
-        """
-        verdict, other, case = row.verdict, row.other, row.case
-        assert verdict is not None, "a row is judged before it is completed"
-        second = other.verdict if other is not None else second
-        decision = None
-        if second is not None:
-            decision = join(
-                self._policy,
-                case.transaction,
-                verdict,
-                second,
-                feature_set=row.feature_set,
-                vector=row.vector,
-                received_at_ms=case.order[0],
-                now_ms=now_ms,
-            )
-        return Completion(
-            entry_id=case.delivery.entry_id,
-            transaction_id=case.transaction.transaction_id,
-            verdict=verdict,
-            feature_set=row.feature_set,
-            vector=row.vector,
-            basis=b"" if other is None else other.write_id,
-            decision=decision,
-        )
-
-    def _tell(self, rows: Sequence[Row], completions: Sequence[Completion], completed: Completed) -> None:
-        self._report.completed(completed.answers)
-        if _EMITTED.isdisjoint(completed.answers):
-            return
-        decisions: list[Decision] = []
-        latencies_s: list[float] = []
-        for row, completion, answer in zip(rows, completions, completed.answers, strict=True):
-            if answer in _EMITTED and completion.decision is not None:
-                decisions.append(completion.decision)
-                latencies_s.append((completed.now_ms - row.case.order[0]) / 1000)
-        self._report.decided(decisions, latencies_s)
-
     def _vector_if_any(self, cases: Sequence[Case], prepared: Records, touched: Touched) -> bytes:
         """
         Return the vector of a delivery that is given up, empty where the features themselves are what fails.
@@ -472,7 +320,3 @@ class VerdictRoad:
         except Exception as exc:  # noqa: BLE001 the delivery is being given up because something about it raises
             self._report.fell_back("dead_letter", repr(exc), 1)
             return b""
-
-
-def _matrix(rows: Sequence[Row]) -> NDArray[np.float32]:
-    return np.frombuffer(b"".join(row.vector for row in rows), dtype="<f4").reshape(len(rows), -1)
