@@ -10,8 +10,8 @@ from redis.asyncio import Redis
 
 from fraudstream.adapters.redis_client import translated
 from fraudstream.adapters.redis_intake import fields, group_lag, info
-from fraudstream.adapters.redis_keys import DLQ, GROUPS, UNDELIVERABLE, Keys, Partitions
-from fraudstream.adapters.redis_scripts import run
+from fraudstream.adapters.redis_keys import DLQ, GROUPS, RAW, UNDELIVERABLE, Keys, Partitions
+from fraudstream.adapters.redis_scripts import run, run_each
 from fraudstream.adapters.redis_stream import plain
 
 
@@ -67,6 +67,18 @@ async def sizes(client: Redis) -> Sizes:
             plain(client), [("INFO", "memory"), ("DBSIZE",), *(("XLEN", name) for name in names)]
         )
     return Sizes(int(info(memory)["used_memory"]), int(keys), dict(zip(names, map(int, lengths), strict=True)))
+
+
+async def appended(client: Redis) -> int:
+    """
+    Return how many entries the raw stream ever got; 0 where there is none.
+
+    Raises:
+        StreamUnavailable: Redis did not answer.
+    """
+    with translated("appended"):
+        (found,) = await run_each(plain(client), [("XINFO", "STREAM", RAW)])
+    return 0 if isinstance(found, Exception) else int(dict(zip(found[::2], found[1::2], strict=True))[b"entries-added"])
 
 
 async def limit_memory(client: Redis, most_bytes: int) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 import numpy as np
 
-from fraudstream.adapters.redis_account import sizes, waiting
+from fraudstream.adapters.redis_account import appended, sizes, waiting
 from fraudstream.adapters.redis_client import connected
 from fraudstream.app.connections import address
 from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
@@ -25,13 +25,14 @@ REDIS, REDIS_RESIDENT = "redis", "redis resident"
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """
     One look, ``at_s`` seconds after the first. ``memory_mb`` is by process; ``streams`` are entries, ``waiting`` those that a
-    group has not finished. While Redis is away the last two are empty.
+    group has not finished, ``appended`` all that the raw stream ever got. While Redis is away the last three are empty.
     """
 
     at_s: float
     memory_mb: dict[str, float]
     streams: dict[str, int] = {}
     waiting: dict[str, int] = {}
+    appended: int = 0
 
 
 class Sampler:
@@ -78,7 +79,9 @@ class Sampler:
                 try:
                     held, open_entries = await sizes(client), await waiting(client, DEMO_GROUPS)
                     memory[REDIS] = round(held.used_bytes / 1e6, 2)
-                    sample = Sample(at_s=at_s, memory_mb=memory, streams=held.streams, waiting=open_entries)
+                    sample = Sample(
+                        at_s=at_s, memory_mb=memory, streams=held.streams, waiting=open_entries, appended=await appended(client)
+                    )
                 except (FraudstreamError, OSError):  # away: that is a finding too
                     sample = Sample(at_s=at_s, memory_mb=memory)
                 self.samples.append(sample)
@@ -114,7 +117,40 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
     flat: bool
 
 
-def trend(name: str, unit: str, points: Sequence[tuple[float, float]], *, share: float, least: float) -> Trend:
+def as_if_even(samples: Sequence[Sample], remembered_s: float) -> list[tuple[float, float]]:
+    """
+    Return the memory of Redis, as (seconds, MB), as if as many payments had always been remembered as in the end.
+
+    A payment is remembered for some time, so that what Redis holds goes with the rate of that time, and that with the speed of
+    the machine. What one takes is what was there when the first was forgotten, divided by all that had come; what Redis takes
+    for each for ever is in it once, and goes on growing.
+
+    Args:
+        samples: In order, from a system that remembered next to nothing at first; those without Redis are left out. Of a time
+            in which nothing was forgotten the memory is returned as it is.
+        remembered_s: For how long.
+    """
+    there = [one for one in samples if REDIS in one.memory_mb and one.appended]
+    at_s = np.array([one.at_s for one in there])
+    if at_s[-1] - at_s[0] < remembered_s:
+        return [(one.at_s, one.memory_mb[REDIS]) for one in there]
+    memory = np.array([one.memory_mb[REDIS] for one in there])
+    came = np.array([one.appended for one in there], np.float64)
+    remembered = came - np.interp(at_s - remembered_s, at_s, came, left=came[0])
+    full = int(np.searchsorted(at_s, at_s[0] + remembered_s).clip(max=len(there) - 1))
+    each = (memory[full] - memory[0]) / max(1.0, remembered[full])
+    return list(zip(at_s.tolist(), (memory - each * (remembered - remembered[-1])).tolist(), strict=True))
+
+
+def trend(
+    name: str,
+    unit: str,
+    points: Sequence[tuple[float, float]],
+    *,
+    share: float,
+    least: float,
+    even: Sequence[tuple[float, float]] | None = None,
+) -> Trend:
     """
     Fit the second half of a curve.
 
@@ -124,9 +160,11 @@ def trend(name: str, unit: str, points: Sequence[tuple[float, float]], *, share:
         points: At least two, as (seconds, value) in order.
         share: By what part of its mean it may grow over that time.
         least: What it may grow by in any case.
+        even: What the line is fitted to instead, where something that may change has been taken out of it.
     """
     table = np.array(points, np.float64)
-    late = table[len(table) // 2 :] if len(table) >= 4 else table
+    fitted = table if even is None else np.array(even, np.float64)
+    late = fitted[len(fitted) // 2 :] if len(fitted) >= 4 else fitted
     slope, _ = np.polyfit(late[:, 0], late[:, 1], 1)
     growth = float(slope * (late[-1, 0] - late[0, 0]))
     bound = max(share * float(late[:, 1].mean()), least)
