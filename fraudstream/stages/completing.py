@@ -136,6 +136,7 @@ class Completing:
             return rows
         await neighbours.come_close(rows[-1].case)
         shared = [row for row in rows if row.other is None and neighbours.awaited(row.case.delivery.entry_id)]
+        neighbours.met(len(shared))
         if not shared:
             return rows
         seconds = await self._second_verdicts(neighbours.follower.judge, shared)

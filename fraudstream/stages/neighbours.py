@@ -111,13 +111,22 @@ class Neighbours:
         while self._reached < last.order:
             until_s = began_s + (_BEHIND_S if self._busy else _SOON_S)
             if loop.time() >= until_s:
-                self._missed += 1
-                if self._missed >= _MISSES:
-                    self._rests_until_s = loop.time() + _REST_S
                 return
             await self._closing.until(until_s)
         await asyncio.sleep(0)  # it waits for its verdicts from its next step on
-        self._missed = 0
+
+    def met(self, shared: int) -> None:
+        """
+        Say how many entries of a batch both groups had in hand. Where it is none time after time, other processes read what
+        this one does not, and nobody is waited for for a while.
+        """
+        now_s = asyncio.get_running_loop().time()
+        if shared:
+            self._missed = 0
+        elif now_s >= self._rests_until_s:
+            self._missed += 1
+            if self._missed >= _MISSES:
+                self._missed, self._rests_until_s = 0, now_s + _REST_S
 
     def awaited(self, entry_id: bytes) -> bool:
         """

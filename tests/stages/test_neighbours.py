@@ -324,12 +324,26 @@ async def test_who_goes_first_waits_for_who_is_behind_and_not_for_who_is_idle() 
             async with asyncio.timeout(15):
                 await closing
 
+    assert not behind
     began_s = asyncio.get_running_loop().time()
     for _ in range(100):
         await neighbours.come_close(some_cases(3)[2])
-
-    assert not behind
+        neighbours.met(0)
     assert asyncio.get_running_loop().time() - began_s < 0.5, "nobody comes: after some times in vain nobody is waited for"
+
+
+async def test_who_meets_the_other_now_and_then_goes_on_waiting_for_it() -> None:
+    neighbours, (earlier, later) = Neighbours(), some_cases(2)
+    for shared in (0, 0, 5, 0, 0, 5):
+        neighbours.met(shared)
+
+    with neighbours.follows([earlier]):
+        closing = asyncio.create_task(neighbours.come_close(later))
+        await asyncio.sleep(0.05)
+        waits = not closing.done()
+        closing.cancel()
+
+    assert waits
 
 
 def test_another_body_under_the_same_entry_id_is_not_taken_for_it() -> None:
