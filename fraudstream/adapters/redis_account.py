@@ -46,10 +46,12 @@ async def _waiting(client: Redis, wanted: set[str], keys: Keys) -> dict[str, int
 
 class Sizes(msgspec.Struct, frozen=True):
     """
-    What a server holds: bytes in use altogether, keys, and entries by stream.
+    What a server holds: bytes in use altogether, those of data (without the tables by which keys are found), keys, and entries
+    by stream.
     """
 
     used_bytes: int
+    data_bytes: int
     keys: int
     streams: dict[str, int]
 
@@ -66,7 +68,9 @@ async def sizes(client: Redis) -> Sizes:
         memory, keys, *lengths = await run(
             plain(client), [("INFO", "memory"), ("DBSIZE",), *(("XLEN", name) for name in names)]
         )
-    return Sizes(int(info(memory)["used_memory"]), int(keys), dict(zip(names, map(int, lengths), strict=True)))
+    told = info(memory)
+    entries = dict(zip(names, map(int, lengths), strict=True))
+    return Sizes(int(told["used_memory"]), int(told["used_memory_dataset"]), int(keys), entries)
 
 
 async def appended(client: Redis) -> int:

@@ -18,8 +18,8 @@ from fraudstream.app.local_system import DEMO_GROUPS, LocalSystem
 from fraudstream.app.processes import rss_mb
 from fraudstream.domain.errors import FraudstreamError
 
-#: Redis as a resident process and as it counts itself; the other names are those of the workers.
-REDIS, REDIS_RESIDENT = "redis", "redis resident"
+#: Redis as it counts itself, what of that is data, and the resident process; the other names are those of the workers.
+REDIS, REDIS_DATA, REDIS_RESIDENT = "redis", "redis data", "redis resident"
 
 
 class Sample(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,7 +78,7 @@ class Sampler:
                 memory = await asyncio.to_thread(self._memory)
                 try:
                     held, open_entries = await sizes(client), await waiting(client, DEMO_GROUPS)
-                    memory[REDIS] = round(held.used_bytes / 1e6, 2)
+                    memory[REDIS], memory[REDIS_DATA] = round(held.used_bytes / 1e6, 2), round(held.data_bytes / 1e6, 2)
                     sample = Sample(
                         at_s=at_s, memory_mb=memory, streams=held.streams, waiting=open_entries, appended=await appended(client)
                     )
@@ -119,7 +119,7 @@ class Trend(msgspec.Struct, frozen=True, kw_only=True):
 
 def as_if_even(samples: Sequence[Sample], remembered_s: float) -> list[tuple[float, float]]:
     """
-    Return the memory of Redis, as (seconds, MB), as if as many payments had always been remembered as in the end.
+    Return the data in Redis, as (seconds, MB), as if as many payments had always been remembered as in the end.
 
     A payment is remembered for some time, so that what Redis holds goes with the rate of that time, and that with the speed of
     the machine. What one takes is what was there when the first was forgotten, divided by all that had come; what Redis takes
@@ -130,11 +130,11 @@ def as_if_even(samples: Sequence[Sample], remembered_s: float) -> list[tuple[flo
             in which nothing was forgotten the memory is returned as it is.
         remembered_s: For how long.
     """
-    there = [one for one in samples if REDIS in one.memory_mb and one.appended]
+    there = [one for one in samples if REDIS_DATA in one.memory_mb and one.appended]
     at_s = np.array([one.at_s for one in there])
     if at_s[-1] - at_s[0] < remembered_s:
-        return [(one.at_s, one.memory_mb[REDIS]) for one in there]
-    memory = np.array([one.memory_mb[REDIS] for one in there])
+        return [(one.at_s, one.memory_mb[REDIS_DATA]) for one in there]
+    memory = np.array([one.memory_mb[REDIS_DATA] for one in there])
     came = np.array([one.appended for one in there], np.float64)
     remembered = came - np.interp(at_s - remembered_s, at_s, came, left=came[0])
     full = int(np.searchsorted(at_s, at_s[0] + remembered_s).clip(max=len(there) - 1))

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from fraudstream.app.bench_hook import Hook
-from fraudstream.app.bench_samples import REDIS, Sample, as_if_even, trend
+from fraudstream.app.bench_samples import REDIS_DATA, Sample, as_if_even, trend
 from fraudstream.app.bench_world import rounds
 
 
@@ -43,7 +43,7 @@ def looks(rates: list[float], *, kept_mb: float = 0.0) -> list[Sample]:
     return [
         Sample(
             at_s=float(at),
-            memory_mb={REDIS: 10 + 1e-4 * (came[at] - came[max(0, at - 60)]) + kept_mb * came[at]},
+            memory_mb={REDIS_DATA: 10 + 1e-4 * (came[at] - came[max(0, at - 60)]) + kept_mb * came[at]},
             appended=1 + round(came[at]),
         )
         for at in range(len(rates))
@@ -53,8 +53,8 @@ def looks(rates: list[float], *, kept_mb: float = 0.0) -> list[Sample]:
 def test_what_a_quicker_machine_remembers_is_no_growth() -> None:
     samples = looks([2_000.0] * 80 + [5_000.0] * 120)
 
-    plain = trend(REDIS, "MB", [(one.at_s, one.memory_mb[REDIS]) for one in samples], share=0.05, least=1.0)
-    even = trend(REDIS, "MB", as_if_even(samples, 60), share=0.05, least=1.0)
+    plain = trend(REDIS_DATA, "MB", [(one.at_s, one.memory_mb[REDIS_DATA]) for one in samples], share=0.05, least=1.0)
+    even = trend(REDIS_DATA, "MB", as_if_even(samples, 60), share=0.05, least=1.0)
 
     assert not plain.flat, "or there is nothing to take out"
     assert even.flat
@@ -64,13 +64,13 @@ def test_what_a_quicker_machine_remembers_is_no_growth() -> None:
 def test_what_is_kept_of_each_payment_for_ever_is_growth_all_the_same() -> None:
     samples = looks([2_000.0] * 80 + [5_000.0] * 120, kept_mb=2e-5)
 
-    assert not trend(REDIS, "MB", as_if_even(samples, 60), share=0.05, least=1.0).flat
+    assert not trend(REDIS_DATA, "MB", as_if_even(samples, 60), share=0.05, least=1.0).flat
 
 
 def test_a_time_in_which_nothing_was_forgotten_is_shown_as_it_is() -> None:
     samples = looks([2_000.0] * 30)
 
-    assert as_if_even(samples, 60) == [(one.at_s, one.memory_mb[REDIS]) for one in samples]
+    assert as_if_even(samples, 60) == [(one.at_s, one.memory_mb[REDIS_DATA]) for one in samples]
 
 
 def test_a_small_process_may_grow_by_what_is_noise() -> None:
