@@ -64,7 +64,9 @@ async def test_an_overload_is_refused_in_words_and_everything_taken_is_recorded(
     assert report.waited_s > 0
     assert report.longest_raw <= report.raw_bound
     assert report.flat is None, "two seconds say nothing about minutes"
-    assert "redis" in {one.name for one in report.trends}
+    judged = {one.name for one in report.trends}
+    assert judged == {name for name in report.samples[0].memory_mb if name not in ("redis", "redis resident")}, "every worker"
+    assert "redis data" in judged
     assert len(report.samples) >= 2
     page = bounds_page(report)
     assert page.count("<svg") == 2
