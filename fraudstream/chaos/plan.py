@@ -31,9 +31,7 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
     beats: int
     beat_s: float = 1.0
     groups: tuple[str, ...] = (
-        "fraud-check",
-        "ml-scoring",
-        *("fraud-check,ml-scoring",) * 2,
+        *("fraud-check", "ml-scoring") * 2,
         "fraud-group",
         "recorder",
         "recorder",
@@ -78,7 +76,7 @@ PROFILES = {
         least={
             "sigkill": 100, "sigstop": 20, "connection": 50, "redis_kill": 2, "flushall": 1, "promotion": 1, "oom": 1,
             "postgres_stop": 1, "sigterm": 5, "poison": 25, "fenced": 1,
-            "together": 500,
+            "together": 20,
         },
     ),
     "control": Profile(
@@ -98,7 +96,7 @@ PROFILES = {
         least={
             "sigkill": 1_000, "sigstop": 200, "connection": 500, "redis_kill": 20, "flushall": 3, "promotion": 10, "oom": 3,
             "postgres_stop": 10, "sigterm": 50, "poison": 250, "fenced": 20,
-            "together": 5_000,
+            "together": 500,
         },
     ),
 }  # fmt: skip

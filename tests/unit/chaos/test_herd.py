@@ -13,4 +13,4 @@ def test_workers_are_replaced_in_turns_that_leave_each_group_its_others(tmp_path
     for turn in turns:
         served = [group for animal in turn for group in animal.serves]
         assert len(set(served)) == len(served)
-    assert len(turns) == 4
+    assert len(turns) == 3
